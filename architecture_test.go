@@ -17,21 +17,24 @@ import (
 
 const module = "github.com/pratique-dev/pratique"
 
-// layers says for each package which packages of this module it may import besides the nouns. Arrows point
-// downwards only: nouns ← contracts and pure functions ← adapters ← pipeline ← cmd. A package that is not
-// listed may import the nouns alone; cmd and the test environment may import everything.
+// layers says for each package which packages of this module it may import besides the nouns.
+// Arrows point downwards only: nouns ← contracts and pure functions ← adapters ← pipeline ← cmd. A
+// package that is not listed may import the nouns alone; cmd and the test environment may import
+// everything.
 var layers = map[string][]string{
 	// Contracts and pure functions.
 	"scanner":        {"internal/layers"},
 	"scanner/rescan": {"scanner"},
 	"sbom":           {"internal/layers"},
 	// Adapters: one foreign library each, behind the contract of their own stage.
-	"scanner/trivy":          {"scanner", "internal/layers", "internal/filetree"},
-	"scanner/trivy/database": {"internal/backoff", "internal/dirlock", "internal/durable", "internal/outbound"},
-	"scanner/trivy/delta":    {"scanner/rescan"},
-	"scanner/inventory":      {"scanner", "scanner/rescan", "internal/boltfile", "internal/projection"},
-	"sbom/syft":              {"sbom", "internal/layers", "internal/filetree", "internal/contextio"},
-	"sbom/syft/incremental":  {"sbom", "sbom/syft", "internal/layers"}, // reads less, and has to give the same
+	"scanner/trivy": {"scanner", "internal/layers", "internal/filetree"},
+	"scanner/trivy/database": {"internal/backoff", "internal/dirlock", "internal/durable",
+		"internal/outbound"},
+	"scanner/trivy/delta": {"scanner/rescan"},
+	"scanner/inventory":   {"scanner", "scanner/rescan", "internal/boltfile", "internal/projection"},
+	"sbom/syft":           {"sbom", "internal/layers", "internal/filetree", "internal/contextio"},
+	// reads less, and has to give the same
+	"sbom/syft/incremental":  {"sbom", "sbom/syft", "internal/layers"},
 	"internal/filetree":      {"internal/layers"},
 	"signer/signertest":      {"signer"},
 	"signer/key":             {"signer"},
@@ -49,7 +52,8 @@ var layers = map[string][]string{
 	"attest/index":           {"internal/boltfile", "internal/projection"},
 	"attest/ledger":          {"internal/durable", "internal/natsinternals"},
 	"attest/ledger/blobtest": {"attest/ledger"},
-	"internal/layers":        {"internal/gunzip", "internal/dircache", "internal/keyed", "internal/toc", "internal/contextio"},
+	"internal/layers": {"internal/gunzip", "internal/dircache", "internal/keyed",
+		"internal/toc", "internal/contextio"},
 	"internal/toc":           {"internal/contextio"},
 	"internal/localimage":    {"internal/contextio"},
 	"internal/analysiscache": {"internal/dircache"},
@@ -60,26 +64,33 @@ var layers = map[string][]string{
 	"queue/feed":             {"internal/backoff"},
 	"queue/reconcile":        {"internal/backoff"},
 	"queue/outbox":           {"internal/backoff", "internal/boltfile"},
-	"internal/inspector":     {"scanner", "sbom", "internal/layers", "internal/agreement", "internal/atrest", "internal/filetree", "internal/confine", "internal/pkgdb"},
-	"internal/agreement":     {"sbom"},
-	"internal/pkgdb":         {"internal/filetree"},
-	"internal/registry":      {"internal/backoff", "internal/jsonname", "internal/layers", "internal/outbound"},
-	"deploy/edit":            {"internal/imagename"},
-	"deploy/edit/locate":     {"deploy/edit", "internal/imagename", "internal/jsonname", "internal/yamltext"},
-	"deploy/edit/edittest":   {"deploy/edit", "internal/imagename"},
-	"deploy/repotest":        {"deploy"},
-	// The gate is the only contract that uses editors, and the only one that is told which summary counts.
+	"internal/inspector": {"scanner", "sbom", "internal/layers", "internal/agreement",
+		"internal/atrest", "internal/filetree", "internal/confine", "internal/pkgdb"},
+	"internal/agreement": {"sbom"},
+	"internal/pkgdb":     {"internal/filetree"},
+	"internal/registry": {"internal/backoff", "internal/jsonname", "internal/layers",
+		"internal/outbound"},
+	"deploy/edit": {"internal/imagename"},
+	"deploy/edit/locate": {"deploy/edit", "internal/imagename", "internal/jsonname",
+		"internal/yamltext"},
+	"deploy/edit/edittest": {"deploy/edit", "internal/imagename"},
+	"deploy/repotest":      {"deploy"},
+	// The gate is the only contract that uses editors, and the only one that is told which summary
+	// counts.
 	"deploy": {"deploy/edit", "deploy/edit/locate", "internal/imagename", "attest/verify"},
 	// What a configuration may say of a receiver is in the table of formats.
 	"internal/config": {"queue/webhook"},
 	// The stages: contracts only.
 	"internal/pipeline":            {"scanner"},
 	"internal/pipeline/inspecting": {"internal/pipeline", "scanner", "internal/keyed", "internal/layers"},
-	"internal/pipeline/attesting":  {"internal/pipeline", "attest", "signer", "signer/oci", "internal/keyed"},
-	"internal/pipeline/deploying":  {"internal/pipeline", "deploy"},
-	"internal/pipeline/rescanning": {"internal/pipeline", "scanner", "scanner/rescan", "internal/backoff"},
+	"internal/pipeline/attesting": {"internal/pipeline", "attest", "signer", "signer/oci",
+		"internal/keyed"},
+	"internal/pipeline/deploying": {"internal/pipeline", "deploy"},
+	"internal/pipeline/rescanning": {"internal/pipeline", "scanner", "scanner/rescan",
+		"internal/backoff"},
 	// Verbs that ask a service know the API and no engine.
-	"cmd/pratique/cli/remote":   {"attest/api", "attest/api/client", "cmd/pratique/cli/describe", "cmd/pratique/cli/verb", "cmd/pratique/words", "internal/display", "queue/reconcile"},
+	"cmd/pratique/cli/remote": {"attest/api", "attest/api/client", "cmd/pratique/cli/describe",
+		"cmd/pratique/cli/verb", "cmd/pratique/words", "internal/display", "queue/reconcile"},
 	"cmd/pratique/cli/describe": {"attest/api", "cmd/pratique/words", "internal/display"},
 	"cmd/pratique/cli/verb":     {"cmd/pratique/words", "internal/display"},
 	"cmd/pratique/cli/clitest":  {"attest/api"},
@@ -87,8 +98,8 @@ var layers = map[string][]string{
 	"cmd/pratique/words":        {},
 }
 
-// unlimited may import any package of this module: they are where everything meets, or they are for tests. A row in layers
-// comes before that.
+// unlimited may import any package of this module: they are where everything meets, or they are for
+// tests. A row in layers comes before that.
 var unlimited = []string{"cmd/", "internal/testenv", "internal/demo", "internal/inspector/imagetest"}
 
 // mayLog may import log/slog: scanner/trivy only to silence Trivy, which logs to the default logger.
@@ -101,7 +112,8 @@ type goPackage struct {
 
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	command := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Doc,Name,Imports,GoFiles,TestGoFiles", "./...")
+	command := exec.CommandContext(t.Context(), "go", "list",
+		"-json=ImportPath,Dir,Doc,Name,Imports,GoFiles,TestGoFiles", "./...")
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	out, err := command.Output()
@@ -136,7 +148,8 @@ func TestLayers(t *testing.T) {
 			}
 			path, ours := strings.CutPrefix(path, module+"/")
 			if !ours {
-				if first, _, _ := strings.Cut(path, "/"); p.ImportPath == "" && strings.Contains(first, ".") {
+				if first, _, _ := strings.Cut(path, "/"); p.ImportPath == "" &&
+					strings.Contains(first, ".") {
 					t.Errorf("the nouns import %s: they use the standard library only", path)
 				}
 				continue
@@ -151,14 +164,17 @@ func TestLayers(t *testing.T) {
 	}
 }
 
-// TestRemoteVerbsLinkNoEngine: the verbs that ask a service are to fit into a client of a few megabytes.
+// TestRemoteVerbsLinkNoEngine: the verbs that ask a service are to fit into a client of a few
+// megabytes.
 func TestRemoteVerbsLinkNoEngine(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "./cmd/pratique/cli/remote").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps",
+		"./cmd/pratique/cli/remote").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for path := range strings.Lines(string(out)) {
-		for _, engine := range []string{"trivy", "syft", "sigstore", "open-policy-agent", "nats-io", "go-git", "google/cel-go", "go-containerregistry"} {
+		for _, engine := range []string{"trivy", "syft", "sigstore", "open-policy-agent", "nats-io",
+			"go-git", "google/cel-go", "go-containerregistry"} {
 			if strings.Contains(path, engine) {
 				t.Errorf("cmd/pratique/cli/remote links %s", strings.TrimSpace(path))
 			}
@@ -166,8 +182,8 @@ func TestRemoteVerbsLinkNoEngine(t *testing.T) {
 	}
 }
 
-// parts are packages that hold something which only some roles of the service may: see the table in docs/ARCHITECTURE.md.
-// With each stand the files of cmd/pratique/service that may import it.
+// parts are packages that hold something which only some roles of the service may: see the table in
+// docs/ARCHITECTURE.md. With each stand the files of cmd/pratique/service that may import it.
 var parts = map[string][]string{
 	"signer/key":             {"attest.go"},
 	"deploy/policy":          {"attest.go"},
@@ -192,7 +208,8 @@ func TestRolesHoldTheirParts(t *testing.T) {
 			for _, spec := range f.Imports {
 				part := strings.TrimPrefix(strings.Trim(spec.Path.Value, `"`), module+"/")
 				if files, held := parts[part]; held && !contains(files, f.name) {
-					t.Errorf("%s/%s imports %s, which only %s may", p.ImportPath, f.name, part, strings.Join(files, " and "))
+					t.Errorf("%s/%s imports %s, which only %s may", p.ImportPath, f.name, part,
+						strings.Join(files, " and "))
 				}
 			}
 		}
@@ -201,7 +218,8 @@ func TestRolesHoldTheirParts(t *testing.T) {
 	t.Error("there is no cmd/pratique/service")
 }
 
-// TestNothingBuiltIsKept: a program of hundreds of megabytes is committed in a moment, and every clone has it for ever.
+// TestNothingBuiltIsKept: a program of hundreds of megabytes is committed in a moment, and every
+// clone has it for ever.
 func TestNothingBuiltIsKept(t *testing.T) {
 	const most = 1 << 20
 	out, err := exec.Command("git", "ls-files", "-z").Output()
@@ -210,41 +228,46 @@ func TestNothingBuiltIsKept(t *testing.T) {
 	}
 	for file := range strings.SplitSeq(strings.TrimRight(string(out), "\x00"), "\x00") {
 		if info, err := os.Lstat(file); err == nil && info.Size() > most {
-			t.Errorf("%s has %d bytes, more than %d: is it built from something?", file, info.Size(), most)
+			t.Errorf("%s has %d bytes, more than %d: is it built from something?", file,
+				info.Size(), most)
 		}
 	}
 }
 
-// large are the packages of more than 1,000 lines, tests not counted, with what keeps each together. The bound is there so
-// that none of them grows on without a thought.
+// large are the packages of more than 1,000 lines, tests not counted, with what keeps each
+// together. The bound is there so that none of them grows on without a thought.
 var large = map[string]struct {
 	lines  int
 	reason string
 }{
-	"":                       {3000, "the nouns: types and their small methods, one file for each"},
-	"attest/api":             {2400, "one file for each resource of the API"},
-	"attest/index":           {1500, "one projection: its buckets are written in one transaction"},
-	"cmd/pratique/service":   {1700, "one file for each role, and what they share; a package for each would export that"},
-	"deploy":                 {1800, "the gate: all that decides whether something is written stands in one place"},
-	"deploy/gitrepo":         {3000, "a Git client: sessions, packs and history share what they know of hostile servers"},
+	"":             {3050, "the nouns: types and their small methods, one file for each"},
+	"attest/api":   {2400, "one file for each resource of the API"},
+	"attest/index": {1500, "one projection: its buckets are written in one transaction"},
+	"cmd/pratique/service": {1750,
+		"one file for each role, and what they share; a package for each would export that"},
+	"deploy": {1850,
+		"the gate: all that decides whether something is written stands in one place"},
+	"deploy/gitrepo": {3000,
+		"a Git client: sessions, packs and history share what they know of hostile servers"},
 	"deploy/policy":          {1700, "one engine, and the input that it is given"},
 	"internal/config":        {1500, "the schema of one file and its validation"},
 	"internal/filetree":      {1400, "one model of what a runtime unpacks"},
 	"internal/inspector":     {1900, "a pool of processes and both ends of their wire"},
-	"internal/layers":        {2050, "one store of layers; every way to read one is bounded in it"},
-	"internal/registry":      {2450, "one client: every answer of a registry is bounded in it"},
-	"queue":                  {1900, "streams, and the pool that works on them"},
+	"internal/layers":        {2100, "one store of layers; every way to read one is bounded in it"},
+	"internal/registry":      {2550, "one client: every answer of a registry is bounded in it"},
+	"queue":                  {1950, "streams, and the pool that works on them"},
 	"queue/outbox":           {2000, "one file on disk with one writer"},
 	"queue/reconcile":        {1200, "sweeps, their budget and their schedule"},
 	"queue/webhook":          {3700, "one file for each sender"},
 	"sbom/syft/incremental":  {1800, "one proof, whose steps are its files"},
 	"scanner":                {1100, "the contract, and the documents that go with it"},
 	"scanner/inventory":      {1300, "one projection: its buckets are written in one transaction"},
-	"scanner/trivy":          {3400, "one adapter"},
-	"scanner/trivy/database": {2250, "download and check one database"},
+	"scanner/trivy":          {3450, "one adapter"},
+	"scanner/trivy/database": {2300, "download and check one database"},
 }
 
-// keepContexts are structs that hold a context, with the reason. Others pass it as the first argument.
+// keepContexts are structs that hold a context, with the reason. Others pass it as the first
+// argument.
 var keepContexts = map[string]string{
 	"internal/contextio.reader":       "io.Reader has no context, and this one ends with it",
 	"internal/toc.boundedReader":      "io.Reader has no context, and this one ends with it",
@@ -258,8 +281,9 @@ var keepContexts = map[string]string{
 	"sbom/syft.Generator":             "Syft asks for its plug-ins with the values of the context that made them",
 }
 
-// TestHouseRules checks what keeps packages readable: a comment that says the one job, files and packages of a bounded
-// length, small interfaces, no init, no context in structs, and no log below cmd.
+// TestHouseRules checks what keeps packages readable: a comment that says the one job, files and
+// packages of a bounded length, small interfaces, no init, no context in structs, and no log below
+// cmd.
 func TestHouseRules(t *testing.T) {
 	const mostLines, mostMethods, mostInPackage = 400, 4, 1000
 	for _, p := range packages(t) {
@@ -277,7 +301,8 @@ func TestHouseRules(t *testing.T) {
 				t.Errorf("%s has %d lines, more than %d: is it two things?", where, lines, mostLines)
 			}
 			for _, spec := range f.Imports {
-				if path := strings.Trim(spec.Path.Value, `"`); path == "log/slog" && !hasAnyPrefix(p.ImportPath, mayLog) {
+				if path := strings.Trim(spec.Path.Value, `"`); path == "log/slog" &&
+					!hasAnyPrefix(p.ImportPath, mayLog) {
 					t.Errorf("%s logs: only cmd and the pipeline do", where)
 				}
 			}
@@ -289,24 +314,31 @@ func TestHouseRules(t *testing.T) {
 					}
 				case *ast.InterfaceType:
 					if count := code.methods(n); count > mostMethods {
-						t.Errorf("%s:%d: an interface of %d methods, more than %d", where, code.line(n), count, mostMethods)
+						t.Errorf("%s:%d: an interface of %d methods, more than %d", where,
+							code.line(n), count, mostMethods)
 					}
 				case *ast.TypeSpec:
-					if s, ok := n.Type.(*ast.StructType); ok && holdsContext(s) && keepContexts[p.ImportPath+"."+n.Name.Name] == "" {
-						t.Errorf("%s:%d: %s holds a context: pass it as the first argument", where, code.line(n), n.Name.Name)
+					if s, ok := n.Type.(*ast.StructType); ok && holdsContext(s) &&
+						keepContexts[p.ImportPath+"."+n.Name.Name] == "" {
+						t.Errorf("%s:%d: %s holds a context: pass it as the first argument", where,
+							code.line(n), n.Name.Name)
 					}
 				case *ast.CompositeLit:
 					if from := copied(n); from != "" && !hasAnyPrefix(p.ImportPath, unlimitedTests) {
-						t.Errorf("%s:%d: %s is copied field by field: let both sides use one type", where, code.line(n), from)
+						t.Errorf("%s:%d: %s is copied field by field: let both sides use one type",
+							where, code.line(n), from)
 					}
 				}
 				return true
 			})
 		}
-		if exception, ok := large[p.ImportPath]; ok && (total > exception.lines || exception.reason == "") {
-			t.Errorf("%s has %d lines, more than its own bound of %d", p.ImportPath, total, exception.lines)
+		if exception, ok := large[p.ImportPath]; ok &&
+			(total > exception.lines || exception.reason == "") {
+			t.Errorf("%s has %d lines, more than its own bound of %d", p.ImportPath, total,
+				exception.lines)
 		} else if !ok && total > mostInPackage && !strings.HasPrefix(p.ImportPath, "internal/testenv") {
-			t.Errorf("%s has %d lines, more than %d: is it two things?", p.ImportPath, total, mostInPackage)
+			t.Errorf("%s has %d lines, more than %d: is it two things?", p.ImportPath, total,
+				mostInPackage)
 		}
 	}
 }
@@ -340,8 +372,8 @@ func parse(t *testing.T, p goPackage) code {
 
 func (c code) line(n ast.Node) int { return c.set.Position(n.Pos()).Line }
 
-// methods counts the methods of an interface with those of the interfaces that it embeds. One of another package counts
-// as one.
+// methods counts the methods of an interface with those of the interfaces that it embeds. One of
+// another package counts as one.
 func (c code) methods(i *ast.InterfaceType) int {
 	count := 0
 	for _, field := range i.Methods.List {
@@ -387,8 +419,8 @@ func holdsContext(s *ast.StructType) bool {
 	return false
 }
 
-// copied returns the value whose fields make up a literal, each under its own name: the same type under two names. Fewer
-// than five fields are no finding.
+// copied returns the value whose fields make up a literal, each under its own name: the same type
+// under two names. Fewer than five fields are no finding.
 func copied(lit *ast.CompositeLit) string {
 	const least = 5
 	if len(lit.Elts) < least {

@@ -15,7 +15,9 @@ func TestCaught(t *testing.T) {
 		return nil
 	}
 	err := fails([]byte("abc"))
-	if pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "panic at caught_test.go:") || !strings.Contains(err.Error(), "out of range") {
+	if pratique.KindOf(err) != pratique.Corrupt ||
+		!strings.Contains(err.Error(), "panic at caught_test.go:") ||
+		!strings.Contains(err.Error(), "out of range") {
 		t.Errorf("the error is %v", err)
 	}
 	if err := fails([]byte("abcdef")); err != nil {

@@ -19,8 +19,8 @@ type ContentID struct {
 
 const contentID512 = "sha512:"
 
-// ParseContentID reads "sha256:" or "sha512:" and the lower-case hexadecimal digits. Other algorithms cannot be verified
-// here, and are refused.
+// ParseContentID reads "sha256:" or "sha512:" and the lower-case hexadecimal digits. Other
+// algorithms cannot be verified here, and are refused.
 func ParseContentID(s string) (ContentID, error) {
 	rest, ok := strings.CutPrefix(s, contentID512)
 	if !ok {
@@ -30,8 +30,10 @@ func ParseContentID(s string) (ContentID, error) {
 		d, err := ParseDigest(s)
 		return d.ContentID(), err
 	}
-	if raw, err := hex.DecodeString(rest); err != nil || len(raw) != sha512.Size || strings.ToLower(rest) != rest {
-		return ContentID{}, fmt.Errorf("digest %q: want %d lower-case hex digits after sha512:", Clip(s), hex.EncodedLen(sha512.Size))
+	if raw, err := hex.DecodeString(rest); err != nil || len(raw) != sha512.Size ||
+		strings.ToLower(rest) != rest {
+		return ContentID{}, fmt.Errorf("digest %q: want %d lower-case hex digits after sha512:",
+			Clip(s), hex.EncodedLen(sha512.Size))
 	}
 	return ContentID{text: s}, nil
 }

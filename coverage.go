@@ -19,12 +19,12 @@ type OSCoverage struct {
 	Version string `json:"version,omitempty"`
 	// Packages is the number of packages that the image's package manager knows.
 	Packages int `json:"packages"`
-	// Known says that the image names its operating system, Supported that the database has advisories for that
-	// release.
+	// Known says that the image names its operating system, Supported that the database has
+	// advisories for that release.
 	Known     bool `json:"known"`
 	Supported bool `json:"supported"`
-	// EndOfLife says whether the vendor's support had ended when the report was made, EndOfLifeAt when it ended or is
-	// going to end; zero if that is not known.
+	// EndOfLife says whether the vendor's support had ended when the report was made, EndOfLifeAt
+	// when it ended or is going to end; zero if that is not known.
 	EndOfLife   bool      `json:"endOfLife"`
 	EndOfLifeAt time.Time `json:"endOfLifeAt,omitzero"`
 }
@@ -39,7 +39,8 @@ type Unmatched struct {
 	Class PackageClass `json:"class"`
 	Type  string       `json:"type"`
 	Path  string       `json:"path,omitempty"`
-	// Name and Version are those of the package, if the reason lies in one; cut short if they are long.
+	// Name and Version are those of the package, if the reason lies in one; cut short if they are
+	// long.
 	Name     string          `json:"name,omitempty"`
 	Version  string          `json:"version,omitempty"`
 	Packages int             `json:"packages"`

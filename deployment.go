@@ -20,18 +20,19 @@ type DeploymentKey struct {
 	Repository Repository `json:"repository"`
 }
 
-// Deployment is an image repository in a target: the digests that the target holds, and those that it held before, as far
-// as the facts say. It is the fold of all facts about the two.
+// Deployment is an image repository in a target: the digests that the target holds, and those that
+// it held before, as far as the facts say. It is the fold of all facts about the two.
 type Deployment struct {
 	DeploymentKey
 	// Remote and Branch are where the newest fact says that the target is.
 	Remote string `json:"remote"`
 	Branch string `json:"branch"`
-	// Present are the revisions that the target holds, the newest first, at most [MaxPresent]. There are several if places of
-	// the target ask for different tags, and none if somebody took the image away.
+	// Present are the revisions that the target holds, the newest first, at most [MaxPresent].
+	// There are several if places of the target ask for different tags, and none if somebody took
+	// the image away.
 	Present []Revision `json:"present"`
-	// Earlier are the last revisions of digests that are no longer present, the one that ended last first, at most
-	// [MaxEarlier].
+	// Earlier are the last revisions of digests that are no longer present, the one that ended last
+	// first, at most [MaxEarlier].
 	Earlier []Revision `json:"earlier,omitempty"`
 	// Drift is set after somebody took a present digest away, until the next commit deploys one.
 	Drift *Drifted `json:"drift,omitempty"`
@@ -44,15 +45,17 @@ type Revision struct {
 	Digest Digest `json:"digest"`
 	// Tag is empty if a digest was found in Git again, in a place without a tag.
 	Tag string `json:"tag,omitempty"`
-	// Commit is the id of the Git commit and At its committer's time. Event is the push that led to it, Seq the position of
-	// the fact.
+	// Commit is the id of the Git commit and At its committer's time. Event is the push that led to
+	// it, Seq the position of the fact.
 	Commit string    `json:"commit,omitempty"`
 	At     time.Time `json:"at,omitzero"`
 	Event  string    `json:"event,omitempty"`
 	Seq    uint64    `json:"seq"`
-	// Places identifies the values that name it; none if the fact did not list them all, or it is no longer present.
+	// Places identifies the values that name it; none if the fact did not list them all, or it is
+	// no longer present.
 	Places []string `json:"places,omitempty"`
-	// Until is when it ended, End how: superseded by the digest ReplacedBy, or as Detail says, or reverted by somebody.
+	// Until is when it ended, End how: superseded by the digest ReplacedBy, or as Detail says, or
+	// reverted by somebody.
 	Until      time.Time `json:"until,omitzero"`
 	End        State     `json:"end,omitempty"`
 	ReplacedBy Digest    `json:"replacedBy,omitzero"`
@@ -61,11 +64,13 @@ type Revision struct {
 
 // Deployment returns the deployment that a fact is about; false if it is about none.
 func (f Fact) Deployment() (DeploymentKey, bool) {
-	return DeploymentKey{Target: f.Target(), Repository: f.Subject.Repository}, f.Kind().About() == AboutDeployment
+	return DeploymentKey{Target: f.Target(),
+		Repository: f.Subject.Repository}, f.Kind().About() == AboutDeployment
 }
 
-// Fold adds the fact at ledger position seq, and returns the digests that it replaced. The first fact names the
-// deployment. A fact about another one, or at a position that was folded before, changes nothing.
+// Fold adds the fact at ledger position seq, and returns the digests that it replaced. The first
+// fact names the deployment. A fact about another one, or at a position that was folded before,
+// changes nothing.
 func (d *Deployment) Fold(seq uint64, f Fact) (replaced []Digest) {
 	key, ok := f.Deployment()
 	if !ok || seq <= d.Seq || d.Seq > 0 && key != d.DeploymentKey {
@@ -89,7 +94,8 @@ func (d *Deployment) Holds(digest Digest) bool {
 func (d *Deployment) deploy(seq uint64, f Fact, c *Commit) (replaced []Digest) {
 	d.Remote, d.Branch = c.Remote, c.Branch
 	next := Revision{
-		Digest: f.Subject.Digest, Tag: c.Tag, Commit: c.ID, At: c.At, Event: f.Event, Seq: seq, Places: placesOf(c),
+		Digest: f.Subject.Digest, Tag: c.Tag, Commit: c.ID, At: c.At, Event: f.Event, Seq: seq,
+		Places: placesOf(c),
 	}
 	var present, ended []Revision
 	known := false // a later event, or a redelivered job, reports the commit that it found
@@ -131,8 +137,8 @@ func (d *Deployment) drift(f Fact, body *Drifted) {
 	d.end(ended, func(r *Revision) { r.Until, r.End, r.Detail = f.At, body.State, body.Detail })
 }
 
-// end moves revisions to the earlier ones, unless their digest is still present under another tag. It returns the digests
-// that are present no longer.
+// end moves revisions to the earlier ones, unless their digest is still present under another tag.
+// It returns the digests that are present no longer.
 func (d *Deployment) end(ended []Revision, mark func(*Revision)) (gone []Digest) {
 	var earlier []Revision
 	for _, r := range ended {
@@ -153,9 +159,10 @@ func (d *Deployment) end(ended []Revision, mark func(*Revision)) (gone []Digest)
 	return gone
 }
 
-// replaces reports whether nothing is left of an older revision. The gate has written every place that asks for the tag, so
-// a revision under the same tag is gone. One under another tag is gone if all of its places are among those of this
-// revision. Otherwise it stays until somebody looks at Git and records that it has drifted.
+// replaces reports whether nothing is left of an older revision. The gate has written every place
+// that asks for the tag, so a revision under the same tag is gone. One under another tag is gone if
+// all of its places are among those of this revision. Otherwise it stays until somebody looks at
+// Git and records that it has drifted.
 func (r Revision) replaces(old Revision) bool {
 	switch {
 	case old.Tag != "" && old.Tag == r.Tag, old.Tag == "" && old.Digest == r.Digest:
@@ -163,11 +170,13 @@ func (r Revision) replaces(old Revision) bool {
 	case len(old.Places) == 0:
 		return false
 	}
-	return !slices.ContainsFunc(old.Places, func(place string) bool { return !slices.Contains(r.Places, place) })
+	return !slices.ContainsFunc(old.Places, func(place string) bool {
+		return !slices.Contains(r.Places, place)
+	})
 }
 
-// placesOf identifies the values that a commit names. The line of a value changes with what stands above it, so it counts only
-// if nothing else says where the value is.
+// placesOf identifies the values that a commit names. The line of a value changes with what stands
+// above it, so it counts only if nothing else says where the value is.
 func placesOf(c *Commit) []string {
 	if c.MoreFiles > 0 {
 		return nil

@@ -12,7 +12,8 @@ import (
 
 var deployedApp = Repository{Registry: "r.test", Path: "app"}
 
-// brings is a deployed fact in target t: a commit that writes these places for the image under the tag.
+// brings is a deployed fact in target t: a commit that writes these places for the image under the
+// tag.
 func brings(image, tag, commit string, places ...string) Fact {
 	c := &Commit{Target: "t", Tag: tag, ID: commit}
 	for _, path := range places {
@@ -22,7 +23,8 @@ func brings(image, tag, commit string, places ...string) Fact {
 }
 
 func drifts(image string, state State) Fact {
-	return Fact{Subject: Subject{Repository: deployedApp, Digest: DigestOf([]byte(image))}, Body: &Drifted{Target: "t", State: state}}
+	return Fact{Subject: Subject{Repository: deployedApp, Digest: DigestOf([]byte(image))},
+		Body: &Drifted{Target: "t", State: state}}
 }
 
 // names lists revisions as image@tag.
@@ -48,32 +50,51 @@ func TestFoldDeployment(t *testing.T) {
 		present, earlier string
 		drift            bool
 	}{
-		"one":                        {[]Fact{brings("A", "1", "c1")}, "A@1", "", false},
-		"the same tag":               {[]Fact{brings("A", "1", "c1"), brings("B", "1", "c2")}, "B@1", "A@1", false},
-		"the same tag, twice":        {[]Fact{brings("A", "1", "c1"), brings("B", "1", "c2"), brings("C", "1", "c3")}, "C@1", "B@1 A@1", false},
-		"another tag":                {[]Fact{brings("A", "1", "c1", "x"), brings("B", "2", "c2", "y")}, "B@2 A@1", "", false},
-		"another tag, its place":     {[]Fact{brings("A", "1", "c1", "x"), brings("B", "2", "c2", "y", "x")}, "B@2", "A@1", false},
-		"another tag, one of two":    {[]Fact{brings("A", "1", "c1", "x", "y"), brings("B", "2", "c2", "x")}, "B@2 A@1", "", false},
-		"another tag, some unknown":  {[]Fact{some, brings("B", "2", "c2", "x")}, "B@2 A@1", "", false},
-		"another tag, all unknown":   {[]Fact{brings("A", "1", "c1"), brings("B", "2", "c2", "x")}, "B@2 A@1", "", false},
-		"two tags, one moves on":     {[]Fact{brings("A", "1", "c1", "x"), brings("A", "2", "c2", "y"), brings("B", "2", "c3", "y")}, "B@2 A@1", "", false},
-		"two tags, both move on":     {[]Fact{brings("A", "1", "c1"), brings("A", "2", "c2"), brings("B", "2", "c3"), brings("C", "1", "c4")}, "C@1 B@2", "A@1", false},
-		"found again":                {[]Fact{brings("A", "1", "c1"), brings("B", "2", "c2"), brings("A", "1", "c1")}, "B@2 A@1", "", false},
-		"back":                       {[]Fact{brings("A", "1", "c1"), brings("B", "1", "c2"), brings("A", "1", "c3")}, "A@1", "B@1", false},
-		"taken away":                 {[]Fact{brings("A", "1", "c1"), drifts("A", StateReverted)}, "", "A@1", true},
-		"taken away, under each tag": {[]Fact{brings("A", "1", "c1"), brings("A", "2", "c1"), drifts("A", StateReverted)}, "", "A@2", true},
-		"put back by a person":       {[]Fact{brings("A", "1", "c1"), drifts("A", StateReverted), brings("A", "", "c1")}, "A@", "", false},
-		"deployed where one was":     {[]Fact{brings("A", "1", "c1"), drifts("A", StateReverted), brings("B", "1", "c2")}, "B@1", "A@1", false},
-		"replaced, as Git says":      {[]Fact{brings("A", "1", "c1"), brings("B", "2", "c2"), drifts("A", StateSuperseded)}, "B@2", "A@1", false},
-		"drift of one that is gone":  {[]Fact{brings("A", "1", "c1"), brings("B", "1", "c2"), drifts("A", StateReverted)}, "B@1", "A@1", false},
-		"another deployment":         {[]Fact{brings("A", "1", "c1"), elsewhere, {Subject: elsewhere.Subject, Body: &Scanned{}}}, "A@1", "", false},
+		"one": {[]Fact{brings("A", "1", "c1")}, "A@1", "", false},
+		"the same tag": {[]Fact{brings("A", "1", "c1"), brings("B", "1", "c2")},
+			"B@1", "A@1", false},
+		"the same tag, twice": {[]Fact{brings("A", "1", "c1"), brings("B", "1", "c2"),
+			brings("C", "1", "c3")}, "C@1", "B@1 A@1", false},
+		"another tag": {[]Fact{brings("A", "1", "c1", "x"),
+			brings("B", "2", "c2", "y")}, "B@2 A@1", "", false},
+		"another tag, its place": {[]Fact{brings("A", "1", "c1", "x"),
+			brings("B", "2", "c2", "y", "x")}, "B@2", "A@1", false},
+		"another tag, one of two": {[]Fact{brings("A", "1", "c1", "x", "y"),
+			brings("B", "2", "c2", "x")}, "B@2 A@1", "", false},
+		"another tag, some unknown": {[]Fact{some, brings("B", "2", "c2", "x")}, "B@2 A@1", "", false},
+		"another tag, all unknown": {[]Fact{brings("A", "1", "c1"), brings("B", "2", "c2", "x")},
+			"B@2 A@1", "", false},
+		"two tags, one moves on": {[]Fact{brings("A", "1", "c1", "x"),
+			brings("A", "2", "c2", "y"), brings("B", "2", "c3", "y")}, "B@2 A@1", "", false},
+		"two tags, both move on": {[]Fact{brings("A", "1", "c1"), brings("A", "2", "c2"),
+			brings("B", "2", "c3"), brings("C", "1", "c4")}, "C@1 B@2", "A@1", false},
+		"found again": {[]Fact{brings("A", "1", "c1"), brings("B", "2", "c2"),
+			brings("A", "1", "c1")}, "B@2 A@1", "", false},
+		"back": {[]Fact{brings("A", "1", "c1"), brings("B", "1", "c2"),
+			brings("A", "1", "c3")}, "A@1", "B@1", false},
+		"taken away": {[]Fact{brings("A", "1", "c1"), drifts("A", StateReverted)},
+			"", "A@1", true},
+		"taken away, under each tag": {[]Fact{brings("A", "1", "c1"), brings("A", "2", "c1"),
+			drifts("A", StateReverted)}, "", "A@2", true},
+		"put back by a person": {[]Fact{brings("A", "1", "c1"), drifts("A", StateReverted),
+			brings("A", "", "c1")}, "A@", "", false},
+		"deployed where one was": {[]Fact{brings("A", "1", "c1"), drifts("A", StateReverted),
+			brings("B", "1", "c2")}, "B@1", "A@1", false},
+		"replaced, as Git says": {[]Fact{brings("A", "1", "c1"), brings("B", "2", "c2"),
+			drifts("A", StateSuperseded)}, "B@2", "A@1", false},
+		"drift of one that is gone": {[]Fact{brings("A", "1", "c1"), brings("B", "1", "c2"),
+			drifts("A", StateReverted)}, "B@1", "A@1", false},
+		"another deployment": {[]Fact{brings("A", "1", "c1"), elsewhere,
+			{Subject: elsewhere.Subject, Body: &Scanned{}}}, "A@1", "", false},
 	} {
 		var d Deployment
 		for i, f := range test.facts {
 			d.Fold(uint64(i+1), f)
 		}
-		if names(d.Present) != test.present || names(d.Earlier) != test.earlier || (d.Drift != nil) != test.drift {
-			t.Errorf("%s: present %s, earlier %s, drift %v, want %s and %s", name, names(d.Present), names(d.Earlier), d.Drift, test.present, test.earlier)
+		if names(d.Present) != test.present || names(d.Earlier) != test.earlier ||
+			(d.Drift != nil) != test.drift {
+			t.Errorf("%s: present %s, earlier %s, drift %v, want %s and %s", name, names(d.Present),
+				names(d.Earlier), d.Drift, test.present, test.earlier)
 		}
 	}
 }
@@ -87,7 +108,8 @@ func TestRevisionsSayHowTheyEnded(t *testing.T) {
 		t.Errorf("replaced %v", replaced)
 	}
 	a := d.Earlier[0]
-	if a.End != StateSuperseded || a.ReplacedBy != DigestOf([]byte("B")) || !a.Until.Equal(second.At) || a.Places != nil || a.Commit != "c1" || a.Seq != 1 {
+	if a.End != StateSuperseded || a.ReplacedBy != DigestOf([]byte("B")) ||
+		!a.Until.Equal(second.At) || a.Places != nil || a.Commit != "c1" || a.Seq != 1 {
 		t.Errorf("%+v", a)
 	}
 	gone := drifts("B", StateReverted)
@@ -110,8 +132,9 @@ func TestRevisionsSayHowTheyEnded(t *testing.T) {
 	}
 }
 
-// TestDeploymentByItsFacts compares the fold with what the facts say one by one: a revision is present if no later fact ends
-// it. Facts that come twice, and facts of other deployments, change nothing.
+// TestDeploymentByItsFacts compares the fold with what the facts say one by one: a revision is
+// present if no later fact ends it. Facts that come twice, and facts of other deployments, change
+// nothing.
 func TestDeploymentByItsFacts(t *testing.T) {
 	for seed := range uint64(300) {
 		random := rand.New(rand.NewPCG(seed, 1))
@@ -123,7 +146,8 @@ func TestDeploymentByItsFacts(t *testing.T) {
 				facts[i] = drifts(image, []State{StateReverted, StateSuperseded}[random.IntN(2)])
 			default: // what a commit writes is always the same
 				tag, at := random.IntN(3), random.IntN(3)
-				facts[i] = brings(image, []string{"", "1", "2"}[tag], fmt.Sprint("c", image, tag, at), []string{"x", "y", "z"}[at:min(at+1+tag, 3)]...)
+				facts[i] = brings(image, []string{"", "1", "2"}[tag],
+					fmt.Sprint("c", image, tag, at), []string{"x", "y", "z"}[at:min(at+1+tag, 3)]...)
 			}
 			facts[i].At = time.Unix(int64(i), 0)
 		}
@@ -140,8 +164,10 @@ func TestDeploymentByItsFacts(t *testing.T) {
 			twice.Fold(uint64(3*i+3), other)
 			checkDeployment(t, once)
 		}
-		if names(once.Present) != names(twice.Present) || names(once.Earlier) != names(twice.Earlier) || !reflect.DeepEqual(once.Drift, twice.Drift) {
-			t.Fatalf("seed %d: %s / %s, and with all facts twice %s / %s", seed, names(once.Present), names(once.Earlier), names(twice.Present), names(twice.Earlier))
+		if names(once.Present) != names(twice.Present) ||
+			names(once.Earlier) != names(twice.Earlier) || !reflect.DeepEqual(once.Drift, twice.Drift) {
+			t.Fatalf("seed %d: %s / %s, and with all facts twice %s / %s", seed,
+				names(once.Present), names(once.Earlier), names(twice.Present), names(twice.Earlier))
 		}
 		got, want := strings.Fields(names(once.Present)), present(facts)
 		slices.Sort(got)
@@ -168,11 +194,14 @@ func present(facts []Fact) []string {
 				return later.Subject != f.Subject || by.ID != c.ID
 			}
 			left := slices.DeleteFunc(slices.Clone(c.Files), func(change FileChange) bool {
-				return slices.ContainsFunc(by.Files, func(b FileChange) bool { return b.Path == change.Path })
+				return slices.ContainsFunc(by.Files, func(b FileChange) bool {
+					return b.Path == change.Path
+				})
 			})
 			return len(left) == 0
 		})
-		if name := names([]Revision{{Digest: f.Subject.Digest, Tag: c.Tag}}); !ended && !slices.Contains(all, name) {
+		if name := names([]Revision{{Digest: f.Subject.Digest, Tag: c.Tag}}); !ended &&
+			!slices.Contains(all, name) {
 			all = append(all, name)
 		}
 	}
@@ -185,7 +214,8 @@ func checkDeployment(t *testing.T, d Deployment) {
 	t.Helper()
 	earlier := map[Digest]bool{}
 	for i, r := range d.Earlier {
-		if d.Holds(r.Digest) || earlier[r.Digest] || r.End == "" || len(r.Places) > 0 || i > 0 && r.Until.After(d.Earlier[i-1].Until) {
+		if d.Holds(r.Digest) || earlier[r.Digest] || r.End == "" || len(r.Places) > 0 || i > 0 &&
+			r.Until.After(d.Earlier[i-1].Until) {
 			t.Fatalf("earlier %d: %+v", i, r)
 		}
 		earlier[r.Digest] = true

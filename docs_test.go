@@ -21,7 +21,8 @@ func markdown(t *testing.T) map[string]string {
 		switch {
 		case err != nil:
 			return err
-		case d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "bin" || d.Name() == "testdata"):
+		case d.IsDir() && path != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "bin" ||
+			d.Name() == "testdata"):
 			return filepath.SkipDir
 		case d.IsDir() || filepath.Ext(path) != ".md":
 			return nil
@@ -39,7 +40,8 @@ func markdown(t *testing.T) map[string]string {
 	return pages
 }
 
-// TestLinks: each relative link of a Markdown page leads to a file, and to a heading in it where it names one.
+// TestLinks: each relative link of a Markdown page leads to a file, and to a heading in it where it
+// names one.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	pages := markdown(t)
@@ -72,14 +74,16 @@ func anchors(text string) []string {
 	drop := regexp.MustCompile(`[^\p{L}\p{N}\- _]`)
 	for line := range strings.SplitSeq(text, "\n") {
 		if title := strings.TrimLeft(line, "#"); title != line && strings.HasPrefix(title, " ") {
-			all = append(all, strings.ReplaceAll(drop.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)), ""), " ", "-"))
+			all = append(all,
+				strings.ReplaceAll(drop.ReplaceAllString(strings.ToLower(strings.TrimSpace(title)),
+					""), " ", "-"))
 		}
 	}
 	return all
 }
 
-// TestDecisions: each page has a number of its own, a date, a status, and the three parts in their order; and the list of
-// pages names it by its title.
+// TestDecisions: each page has a number of its own, a date, a status, and the three parts in their
+// order; and the list of pages names it by its title.
 func TestDecisions(t *testing.T) {
 	const folder = "docs/decisions"
 	list, err := os.ReadFile(folder + "/README.md")
@@ -106,7 +110,8 @@ func TestDecisions(t *testing.T) {
 		}
 		number, title, date := match[1], match[2], match[3]
 		if !strings.HasPrefix(filepath.Base(file), number+"-") || numbers[number] != "" {
-			t.Errorf("%s: its number %s is not that of the file, or %s has it", file, number, numbers[number])
+			t.Errorf("%s: its number %s is not that of the file, or %s has it", file, number,
+				numbers[number])
 		}
 		numbers[number] = file
 		if _, err := time.Parse(time.DateOnly, date); err != nil {
@@ -120,13 +125,15 @@ func TestDecisions(t *testing.T) {
 				break
 			}
 		}
-		if line := fmt.Sprintf("- [%s](%s) %s\n", number, filepath.Base(file), title); !strings.Contains(string(list), line) {
+		if line := fmt.Sprintf("- [%s](%s) %s\n", number, filepath.Base(file),
+			title); !strings.Contains(string(list), line) {
 			t.Errorf("%s/README.md: want the line %q", folder, line)
 		}
 	}
 }
 
-// TestNamedFiles: CONTRIBUTING.md says where to put what, so each file and folder that it names is there.
+// TestNamedFiles: CONTRIBUTING.md says where to put what, so each file and folder that it names is
+// there.
 func TestNamedFiles(t *testing.T) {
 	page, err := os.ReadFile("CONTRIBUTING.md")
 	if err != nil {
@@ -156,8 +163,10 @@ func TestLayoutNamesAllPackages(t *testing.T) {
 		if p.ImportPath == "cmd/pratique" {
 			place = p.ImportPath + "/"
 		}
-		within := strings.HasPrefix(p.ImportPath, "internal/testenv/") || strings.HasPrefix(p.ImportPath, "internal/inspector/")
-		if p.ImportPath != "" && !within && !regexp.MustCompile(`(?m)^ *(\S+/ )*`+regexp.QuoteMeta(place)+`( |$)`).MatchString(layout) {
+		within := strings.HasPrefix(p.ImportPath, "internal/testenv/") ||
+			strings.HasPrefix(p.ImportPath, "internal/inspector/")
+		if p.ImportPath != "" && !within &&
+			!regexp.MustCompile(`(?m)^ *(\S+/ )*`+regexp.QuoteMeta(place)+`( |$)`).MatchString(layout) {
 			t.Errorf("docs/ARCHITECTURE.md: the layout does not name %s", p.ImportPath)
 		}
 	}
@@ -174,7 +183,8 @@ func TestReadmeIsAFrontDoor(t *testing.T) {
 	}
 }
 
-// TestNamedTests: a test that a page names exists; a name that ends with * stands for those that begin so.
+// TestNamedTests: a test that a page names exists; a name that ends with * stands for those that
+// begin so.
 func TestNamedTests(t *testing.T) {
 	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	var tests []string

@@ -28,7 +28,8 @@ const (
 
 var kindNames = map[Kind]string{
 	Unknown: "unknown", Invalid: "invalid", NotFound: "not found", Denied: "denied", Conflict: "conflict",
-	Exhausted: "limit exceeded", RateLimited: "rate limited", Unavailable: "unavailable", Corrupt: "corrupt",
+	Exhausted: "limit exceeded", RateLimited: "rate limited", Unavailable: "unavailable",
+	Corrupt:    "corrupt",
 	Unverified: "unverified", Stale: "stale", Internal: "internal", Died: "died",
 }
 

@@ -113,8 +113,8 @@ const (
 	ClassLanguage PackageClass = "lang-pkgs"
 )
 
-// PackageList is the packages of the operating system, or of one application such as a Go binary or a
-// lock file. Lists are the unit that images share.
+// PackageList is the packages of the operating system, or of one application such as a Go binary or
+// a lock file. Lists are the unit that images share.
 type PackageList struct {
 	Class PackageClass `json:"class"`
 	// Type is the scanner's name of the ecosystem: "debian", "gobinary", "node-pkg".
@@ -208,7 +208,8 @@ func (s *Severity) UnmarshalText(text []byte) error {
 
 // Database identifies a version of the vulnerability database.
 type Database struct {
-	// Digest is that of the database file, so the same data has the same digest wherever it came from.
+	// Digest is that of the database file, so the same data has the same digest wherever it came
+	// from.
 	Digest  Digest `json:"digest"`
 	Version int    `json:"version"`
 	// UpdatedAt is when its publisher built it, NextUpdate when the next one was due.
@@ -314,8 +315,8 @@ const (
 	MediaTypeReport    = "application/vnd.pratique.report+json"
 )
 
-// Predicate types of the statements that Pratique signs. cosign, policy-controller and Kyverno know the
-// unversioned names.
+// Predicate types of the statements that Pratique signs. cosign, policy-controller and Kyverno know
+// the unversioned names.
 const (
 	PredicateSPDX          = "https://spdx.dev/Document"
 	PredicateCycloneDX     = "https://cyclonedx.org/bom"

@@ -35,7 +35,8 @@ type ExtraCounts struct {
 
 // Counts returns the number of findings of each kind.
 func (e Extras) Counts() ExtraCounts {
-	return ExtraCounts{Secrets: len(e.Secrets), Misconfigurations: len(e.Misconfigurations), Licenses: len(e.Licenses)}
+	return ExtraCounts{Secrets: len(e.Secrets), Misconfigurations: len(e.Misconfigurations),
+		Licenses: len(e.Licenses)}
 }
 
 // Secret is a place in an image that looks like a credential. It never contains the credential.

@@ -50,8 +50,9 @@ const (
 	RoleQuery   Role = "query"
 )
 
-// factRow is a row of the table of facts: all that is known of a kind. A new kind is a row here, and the type of its
-// body. Folding, validation, the ledger's subjects, the states of the API and docs/facts.md come from the table.
+// factRow is a row of the table of facts: all that is known of a kind. A new kind is a row here,
+// and the type of its body. Folding, validation, the ledger's subjects, the states of the API and
+// docs/facts.md come from the table.
 type factRow struct {
 	kind  FactKind
 	about About
@@ -64,18 +65,42 @@ type factRow struct {
 }
 
 var factTable = [...]factRow{
-	{FactReceived, AboutEvent, 1, func() Body { return new(Event) }, []Role{RoleReceive, RoleInspect, RoleQuery}, "A push or a submission was accepted."},
-	{FactResolved, AboutSubject, 2, func() Body { return new(Resolved) }, []Role{RoleInspect}, "The registry said which digest the reference names."},
-	{FactInspected, AboutSubject, 3, func() Body { return new(Inspected) }, []Role{RoleInspect}, "Packages were found and SBOMs made."},
-	{FactScanned, AboutSubject, 4, func() Body { return new(Scanned) }, []Role{RoleInspect}, "The packages were matched against a vulnerability database."},
-	{FactAffected, AboutSubject, 5, func() Body { return new(Affected) }, []Role{RoleInspect}, "A newer vulnerability database brought new findings."},
-	{FactEvaluated, AboutSubject, 6, func() Body { return new(Evaluated) }, []Role{RoleAttest}, "The policy gave a verdict."},
-	{FactAttested, AboutSubject, 7, func() Body { return new(Attested) }, []Role{RoleAttest}, "Signature and attestations were written to the registry and read back."},
-	{FactDeployed, AboutDeployment, 8, func() Body { return new(Commit) }, []Role{RoleDeploy}, "A commit in a config repository names the digest."},
-	{FactDrifted, AboutDeployment, 0, func() Body { return new(Drifted) }, []Role{RoleDeploy}, "The config repository no longer holds the digest."},
-	{FactAnswered, AboutAnswer, 0, func() Body { return new(Answered) }, []Role{RoleDeploy}, "A target has answered the event: it holds the digest, or it says why not."},
-	{FactCompleted, AboutEvent, 0, func() Body { return new(Completed) }, []Role{RoleInspect, RoleAttest, RoleDeploy, RoleQuery}, "The work for the event has ended."},
-	{FactFailed, AboutEvent, 0, func() Body { return new(Failed) }, []Role{RoleReceive, RoleInspect, RoleAttest, RoleDeploy}, "An attempt failed."},
+	{FactReceived, AboutEvent, 1, func() Body {
+		return new(Event)
+	}, []Role{RoleReceive, RoleInspect, RoleQuery}, "A push or a submission was accepted."},
+	{FactResolved, AboutSubject, 2, func() Body {
+		return new(Resolved)
+	}, []Role{RoleInspect}, "The registry said which digest the reference names."},
+	{FactInspected, AboutSubject, 3, func() Body {
+		return new(Inspected)
+	}, []Role{RoleInspect}, "Packages were found and SBOMs made."},
+	{FactScanned, AboutSubject, 4, func() Body {
+		return new(Scanned)
+	}, []Role{RoleInspect}, "The packages were matched against a vulnerability database."},
+	{FactAffected, AboutSubject, 5, func() Body {
+		return new(Affected)
+	}, []Role{RoleInspect}, "A newer vulnerability database brought new findings."},
+	{FactEvaluated, AboutSubject, 6, func() Body {
+		return new(Evaluated)
+	}, []Role{RoleAttest}, "The policy gave a verdict."},
+	{FactAttested, AboutSubject, 7, func() Body {
+		return new(Attested)
+	}, []Role{RoleAttest}, "Signature and attestations were written to the registry and read back."},
+	{FactDeployed, AboutDeployment, 8, func() Body {
+		return new(Commit)
+	}, []Role{RoleDeploy}, "A commit in a config repository names the digest."},
+	{FactDrifted, AboutDeployment, 0, func() Body {
+		return new(Drifted)
+	}, []Role{RoleDeploy}, "The config repository no longer holds the digest."},
+	{FactAnswered, AboutAnswer, 0, func() Body {
+		return new(Answered)
+	}, []Role{RoleDeploy}, "A target has answered the event: it holds the digest, or it says why not."},
+	{FactCompleted, AboutEvent, 0, func() Body {
+		return new(Completed)
+	}, []Role{RoleInspect, RoleAttest, RoleDeploy, RoleQuery}, "The work for the event has ended."},
+	{FactFailed, AboutEvent, 0, func() Body {
+		return new(Failed)
+	}, []Role{RoleReceive, RoleInspect, RoleAttest, RoleDeploy}, "An attempt failed."},
 }
 
 // FactKinds returns every kind, in the order of a push that goes well.
@@ -113,9 +138,10 @@ type Body interface {
 	fold(*Record)
 }
 
-// Fact is one immutable thing that happened to a subject. The subject is zero while an event's reference is not
-// resolved: then Event alone says what the fact is about. A received fact is recorded for submissions, which people
-// wait for, and for events that end before they are resolved. Otherwise an event's first fact is resolved.
+// Fact is one immutable thing that happened to a subject. The subject is zero while an event's
+// reference is not resolved: then Event alone says what the fact is about. A received fact is
+// recorded for submissions, which people wait for, and for events that end before they are
+// resolved. Otherwise an event's first fact is resolved.
 type Fact struct {
 	Subject Subject
 	At      time.Time
@@ -134,7 +160,8 @@ func (f Fact) Kind() FactKind {
 	return f.Body.FactKind()
 }
 
-// Target returns the name of the target that a fact about a deployment, or about its answer, names; it is empty for others.
+// Target returns the name of the target that a fact about a deployment, or about its answer, names;
+// it is empty for others.
 func (f Fact) Target() string {
 	switch body := f.Body.(type) {
 	case *Commit:
@@ -147,8 +174,8 @@ func (f Fact) Target() string {
 	return ""
 }
 
-// As returns the body of a fact of which it is the type, and nil for any other: As[Scanned](f) is the report that a
-// scanned fact names.
+// As returns the body of a fact of which it is the type, and nil for any other: As[Scanned](f) is
+// the report that a scanned fact names.
 func As[T any](f Fact) *T {
 	body, _ := any(f.Body).(*T)
 	return body
@@ -173,7 +200,8 @@ func (f Fact) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(storedFact{Kind: f.Kind(), Subject: f.Subject, At: f.At, By: f.By, Event: f.Event, Body: body})
+	return json.Marshal(storedFact{Kind: f.Kind(), Subject: f.Subject, At: f.At, By: f.By,
+		Event: f.Event, Body: body})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote. A kind that is not in the table is an error.

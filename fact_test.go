@@ -16,7 +16,8 @@ func TestFactTable(t *testing.T) {
 		}
 		encoded, err := json.Marshal(Fact{Event: "e", By: "test", Body: body})
 		var back Fact
-		if err != nil || json.Unmarshal(encoded, &back) != nil || back.Kind() != row.kind || !reflect.DeepEqual(back.Body, body) {
+		if err != nil || json.Unmarshal(encoded, &back) != nil || back.Kind() != row.kind ||
+			!reflect.DeepEqual(back.Body, body) {
 			t.Errorf("%s: %s, %v, came back as %+v", row.kind, encoded, err, back)
 		}
 		var r Record
@@ -37,7 +38,8 @@ func TestFactRefuses(t *testing.T) {
 		}
 	}
 	for name, bad := range map[string]string{
-		"unknown kind": `{"kind":"rumor","body":{}}`, "no kind": `{"body":{}}`, "no body": `{"kind":"scanned"}`, "other type": `{"kind":"scanned","body":[]}`,
+		"unknown kind": `{"kind":"rumor","body":{}}`, "no kind": `{"body":{}}`,
+		"no body": `{"kind":"scanned"}`, "other type": `{"kind":"scanned","body":[]}`,
 	} {
 		var f Fact
 		if json.Unmarshal([]byte(bad), &f) == nil {

@@ -15,25 +15,27 @@ type Resolved struct {
 	Manifest Manifest `json:"manifest"`
 }
 
-// Inspected lists the documents made from one platform image. For an index it lists only the children.
+// Inspected lists the documents made from one platform image. For an index it lists only the
+// children.
 type Inspected struct {
 	Image     ImageConfig `json:"image,omitzero"`
 	Inventory Digest      `json:"inventory,omitzero"`
 	SPDX      Digest      `json:"spdx,omitzero"`
 	CycloneDX Digest      `json:"cyclonedx,omitzero"`
 	Packages  int         `json:"packages"`
-	// ExtraKinds are what was looked for besides packages, Extras the document with what was found. Both are empty if
-	// nothing was asked for.
+	// ExtraKinds are what was looked for besides packages, Extras the document with what was found.
+	// Both are empty if nothing was asked for.
 	ExtraKinds  []ExtraKind `json:"extraKinds,omitempty"`
 	Extras      Digest      `json:"extras,omitzero"`
 	ExtraCounts ExtraCounts `json:"extraCounts,omitzero"`
 	// Scanner and Generator are the tools that made the inventory and the SBOMs.
 	Scanner   Tool `json:"scanner,omitzero"`
 	Generator Tool `json:"generator,omitzero"`
-	// Compared says how the inventory and the SBOMs differ; nil if an early version inspected the image.
+	// Compared says how the inventory and the SBOMs differ; nil if an early version inspected the
+	// image.
 	Compared *Comparison `json:"compared,omitempty"`
-	// JavaDatabase is the database in which jars were looked up, if there was one, and JavaUpdatedAt when its publisher
-	// built it.
+	// JavaDatabase is the database in which jars were looked up, if there was one, and
+	// JavaUpdatedAt when its publisher built it.
 	JavaDatabase  Digest    `json:"javaDatabase,omitzero"`
 	JavaUpdatedAt time.Time `json:"javaUpdatedAt,omitzero"`
 	StartedAt     time.Time `json:"startedAt,omitzero"`
@@ -52,10 +54,11 @@ type Scanned struct {
 	ScannedAt time.Time `json:"scannedAt"`
 }
 
-// Affected says that an image is newly affected: a change of the vulnerability database brought findings that its
-// report did not have.
+// Affected says that an image is newly affected: a change of the vulnerability database brought
+// findings that its report did not have.
 type Affected struct {
-	// Report is the new report, Before the one that was compared; Database the one that the findings came with.
+	// Report is the new report, Before the one that was compared; Database the one that the
+	// findings came with.
 	Report   Digest   `json:"report"`
 	Before   Digest   `json:"before"`
 	Database Database `json:"database"`
@@ -82,7 +85,8 @@ type Evaluated struct {
 	Digest  Digest  `json:"digest"`
 }
 
-// Attested lists the signature and the attestations that were read back from the registry and verified.
+// Attested lists the signature and the attestations that were read back from the registry and
+// verified.
 type Attested struct {
 	// Verdict is the digest of the verdict document that the VSA states.
 	Verdict Digest `json:"verdict"`
@@ -90,7 +94,8 @@ type Attested struct {
 	VSA          Digest        `json:"vsa"`
 	Verifier     string        `json:"verifier,omitempty"`
 	Attestations []Attestation `json:"attestations"`
-	// Notes say what of others had to be left out or replaced in the registry, so that these could be attached.
+	// Notes say what of others had to be left out or replaced in the registry, so that these could
+	// be attached.
 	Notes []string `json:"notes,omitempty"`
 }
 
@@ -111,7 +116,8 @@ type Attestation struct {
 // AttestationFormat says how signed objects are attached to an image.
 type AttestationFormat string
 
-// FormatCosignTags is the layout of cosign 2: signatures under the tag sha256-….sig, envelopes under sha256-….att.
+// FormatCosignTags is the layout of cosign 2: signatures under the tag sha256-….sig, envelopes
+// under sha256-….att.
 const FormatCosignTags AttestationFormat = "cosign-tags"
 
 // UnmarshalJSON implements [json.Unmarshaler]: the form of the signer shows which [Identity] it is.
@@ -135,8 +141,8 @@ func (a *Attestation) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Answered is the end of the work for one event in one target. The event's own end follows from those of its targets; see
-// [EndOf].
+// Answered is the end of the work for one event in one target. The event's own end follows from
+// those of its targets; see [EndOf].
 type Answered struct {
 	Target string `json:"target"`
 	// State is deployed, allowed, superseded, reverted or failed.
@@ -146,11 +152,13 @@ type Answered struct {
 	Problems []PlaceProblem `json:"problems,omitempty"`
 }
 
-// EndOf returns how an event ends whose targets gave these answers: as failed if a target failed, as reverted or superseded
-// if one is that, as deployed if one holds the image, and as allowed otherwise.
+// EndOf returns how an event ends whose targets gave these answers: as failed if a target failed,
+// as reverted or superseded if one is that, as deployed if one holds the image, and as allowed
+// otherwise.
 func EndOf(answers []Answered) Completed {
 	var end Completed
-	for _, state := range []State{StateFailed, StateReverted, StateSuperseded, StateDeployed, StateAllowed} {
+	for _, state := range []State{StateFailed, StateReverted, StateSuperseded, StateDeployed,
+		StateAllowed} {
 		for _, a := range answers {
 			if a.State != state {
 				continue
@@ -163,7 +171,8 @@ func EndOf(answers []Answered) Completed {
 	}
 	end.State = cmp.Or(end.State, StateAllowed)
 	for _, a := range answers {
-		end.Problems = append(end.Problems, a.Problems[:min(len(a.Problems), MaxProblems-len(end.Problems))]...)
+		end.Problems = append(end.Problems,
+			a.Problems[:min(len(a.Problems), MaxProblems-len(end.Problems))]...)
 	}
 	return end
 }
@@ -175,12 +184,13 @@ type Completed struct {
 	Ref    ImageRef `json:"ref"`
 	// By is who canceled the work: the name of a token.
 	By string `json:"by,omitempty"`
-	// Outcome is what the verdict said that the work ended with, and Verdict the digest of its document. Later
-	// verdicts about the subject do not change how this event ended. Both are zero where there was none.
+	// Outcome is what the verdict said that the work ended with, and Verdict the digest of its
+	// document. Later verdicts about the subject do not change how this event ended. Both are zero
+	// where there was none.
 	Outcome Outcome `json:"outcome,omitempty"`
 	Verdict Digest  `json:"verdict,omitzero"`
-	// Problems are places in config repositories that could not be edited, at most [MaxProblems]. They are other images', or
-	// nobody knows whose.
+	// Problems are places in config repositories that could not be edited, at most [MaxProblems].
+	// They are other images', or nobody knows whose.
 	Problems []PlaceProblem `json:"problems,omitempty"`
 }
 

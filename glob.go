@@ -23,8 +23,10 @@ func (g Glob) Validate() error {
 	}
 	rests := 0
 	for segment := range strings.SplitSeq(string(g), "/") {
-		if _, err := path.Match(segment, ""); err != nil || segment == "" || (strings.Contains(segment, "**") && segment != "**") {
-			return fmt.Errorf("pattern %q: %q is not a name with * and ?, nor ** alone", Clip(string(g)), Clip(segment))
+		if _, err := path.Match(segment, ""); err != nil || segment == "" ||
+			(strings.Contains(segment, "**") && segment != "**") {
+			return fmt.Errorf("pattern %q: %q is not a name with * and ?, nor ** alone",
+				Clip(string(g)), Clip(segment))
 		}
 		if segment == "**" {
 			rests++

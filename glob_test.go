@@ -10,16 +10,20 @@ import (
 // FuzzGlob: Rego excuses the very images that the pattern names.
 func FuzzGlob(f *testing.F) {
 	for _, glob := range []string{
-		"r.example/team/app", "r.example/team/*", "r.example/**", "**/app", "**", "**/team/**", "r.example/**/app", "*/t?am/[a-c]pp", "r/[^x]\\*", "r.example/a+b/(c)",
+		"r.example/team/app", "r.example/team/*", "r.example/**", "**/app", "**", "**/team/**",
+		"r.example/**/app", "*/t?am/[a-c]pp", "r/[^x]\\*", "r.example/a+b/(c)",
 		"r/[]-]", "r/[a-]x", "r/\\[x", "**/**", "*am/[a-#]", "r/[^z-a]",
 	} {
-		for _, name := range []string{"r.example/team/app", "r.example", "r.example/team/deep/app", "rxexample/team/app", "r/y*", "app", "r/-", "r.example/a+b/(c)", "r/\x80", ""} {
+		for _, name := range []string{"r.example/team/app", "r.example", "r.example/team/deep/app",
+			"rxexample/team/app", "r/y*", "app", "r/-", "r.example/a+b/(c)", "r/\x80", ""} {
 			f.Add(glob, name)
 		}
 	}
 	f.Fuzz(func(t *testing.T, glob, name string) {
 		g := Glob(glob)
-		if g.Validate() != nil || strings.ContainsFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) {
+		if g.Validate() != nil || strings.ContainsFunc(name, func(r rune) bool {
+			return r > unicode.MaxASCII
+		}) {
 			t.Skip() // names of repositories are ASCII
 		}
 		re, err := regexp.Compile(g.Expression())

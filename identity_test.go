@@ -8,9 +8,12 @@ import (
 )
 
 func TestIdentity(t *testing.T) {
-	var key, same, other pratique.Identity = pratique.Key{ID: "aa"}, pratique.Key{ID: "aa"}, pratique.Key{ID: "bb"}
+	var key, same, other pratique.Identity = pratique.Key{ID: "aa"}, pratique.Key{ID: "aa"},
+		pratique.Key{ID: "bb"}
 	var certificate pratique.Identity = pratique.Certificate{Issuer: "https://issuer.test", SAN: "aa"}
-	if equal := func(a, b pratique.Identity) bool { return a == b }; !equal(key, same) || equal(key, other) || equal(key, certificate) || equal(key, nil) {
+	if equal := func(a, b pratique.Identity) bool {
+		return a == b
+	}; !equal(key, same) || equal(key, other) || equal(key, certificate) || equal(key, nil) {
 		t.Error("identities are not compared by what they say")
 	}
 	for _, c := range []struct {
@@ -18,9 +21,11 @@ func TestIdentity(t *testing.T) {
 		json, text string
 	}{
 		{key, `{"keyID":"aa"}`, "key aa"},
-		{certificate, `{"issuer":"https://issuer.test","san":"aa"}`, `"aa", certified by "https://issuer.test"`},
+		{certificate, `{"issuer":"https://issuer.test","san":"aa"}`,
+			`"aa", certified by "https://issuer.test"`},
 	} {
-		a := pratique.Attestation{PredicateType: "p", Digest: pratique.DigestOf([]byte("x")), Signer: c.identity, Format: pratique.FormatCosignTags}
+		a := pratique.Attestation{PredicateType: "p", Digest: pratique.DigestOf([]byte("x")),
+			Signer: c.identity, Format: pratique.FormatCosignTags}
 		encoded, err := json.Marshal(a)
 		if err != nil {
 			t.Fatal(err)
@@ -29,7 +34,8 @@ func TestIdentity(t *testing.T) {
 		if err := json.Unmarshal(encoded, &decoded); err != nil || decoded != a {
 			t.Errorf("%s became %+v, %v", encoded, decoded, err)
 		}
-		if form, err := json.Marshal(c.identity); err != nil || string(form) != c.json || c.identity.String() != c.text {
+		if form, err := json.Marshal(c.identity); err != nil || string(form) != c.json ||
+			c.identity.String() != c.text {
 			t.Errorf("%s, %s, %v", form, c.identity, err)
 		}
 	}
@@ -37,7 +43,8 @@ func TestIdentity(t *testing.T) {
 
 func TestParseIdentityRefuses(t *testing.T) {
 	for _, form := range []string{
-		``, `"aa"`, `{}`, `{"keyID":""}`, `{"keyID":1}`, `{"issuer":"i"}`, `{"san":"s"}`, `{"keyID":"aa","san":"s"}`, `{"keyID":"aa","issuer":"i","san":"s"}`,
+		``, `"aa"`, `{}`, `{"keyID":""}`, `{"keyID":1}`, `{"issuer":"i"}`, `{"san":"s"}`,
+		`{"keyID":"aa","san":"s"}`, `{"keyID":"aa","issuer":"i","san":"s"}`,
 	} {
 		if got, err := pratique.ParseIdentity([]byte(form)); err == nil {
 			t.Errorf("%s is %v", form, got)

@@ -83,7 +83,8 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// Repository names an image repository: a registry host with optional port, and a path. It is comparable.
+// Repository names an image repository: a registry host with optional port, and a path. It is
+// comparable.
 type Repository struct {
 	Registry string `json:"registry"`
 	Path     string `json:"path"`
@@ -163,7 +164,8 @@ func (r ImageRef) WithContentID(id ContentID) ImageRef {
 	return r
 }
 
-// ParseImageRef reads "registry/path[:tag][@sha256:…]", or with a digest of sha512. Without tag and digest the tag is "latest".
+// ParseImageRef reads "registry/path[:tag][@sha256:…]", or with a digest of sha512. Without tag and
+// digest the tag is "latest".
 func ParseImageRef(s string) (ImageRef, error) {
 	var ref ImageRef
 	if scheme, rest, ok := strings.Cut(s, "://"); ok {
@@ -200,7 +202,8 @@ func (r ImageRef) Validate() error {
 		return err
 	}
 	if r.Tag != "" && !tagPattern.MatchString(r.Tag) {
-		return fmt.Errorf("tag %q: want up to 128 letters, digits, dots, dashes and underscores", Clip(r.Tag))
+		return fmt.Errorf("tag %q: want up to 128 letters, digits, dots, dashes and underscores",
+			Clip(r.Tag))
 	}
 	if !r.Digest.IsZero() && !r.Other.IsZero() {
 		return fmt.Errorf("image %s has two digests", r.Repository)

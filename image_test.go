@@ -15,7 +15,9 @@ func TestParseDigest(t *testing.T) {
 	if err != nil || d.String() != someDigest || d != DigestOf([]byte("foo")) {
 		t.Fatalf("%v, %v", d, err)
 	}
-	for _, bad := range []string{"", "sha256:", "sha256:2c26", strings.ToUpper(someDigest), "sha512:" + someDigest[7:], someDigest[7:], someDigest + "0", "sha256:" + strings.Repeat("g", 64), "sha256:" + strings.Repeat("0", 64)} {
+	for _, bad := range []string{"", "sha256:", "sha256:2c26", strings.ToUpper(someDigest),
+		"sha512:" + someDigest[7:], someDigest[7:], someDigest + "0", "sha256:" +
+			strings.Repeat("g", 64), "sha256:" + strings.Repeat("0", 64)} {
 		if _, err := ParseDigest(bad); err == nil {
 			t.Errorf("%q accepted", bad)
 		}
@@ -32,10 +34,12 @@ func TestDigestJSON(t *testing.T) {
 		t.Fatalf("%s, %v", encoded, err)
 	}
 	var back doc
-	if err := json.Unmarshal([]byte(`{"a":"`+someDigest+`","b":""}`), &back); err != nil || back.A.String() != someDigest || !back.B.IsZero() {
+	if err := json.Unmarshal([]byte(`{"a":"`+someDigest+`","b":""}`), &back); err != nil ||
+		back.A.String() != someDigest || !back.B.IsZero() {
 		t.Fatalf("%+v, %v", back, err)
 	}
-	if _, err := ParseImageRef("registry.example.com/app:v1@sha256:" + strings.Repeat("0", 64)); err == nil {
+	if _, err := ParseImageRef("registry.example.com/app:v1@sha256:" +
+		strings.Repeat("0", 64)); err == nil {
 		t.Error("a ref with a digest that means none was read: its tag would be resolved instead")
 	}
 	if err := json.Unmarshal([]byte(`{"a":"sha256:x"}`), &back); err == nil {
@@ -45,12 +49,14 @@ func TestDigestJSON(t *testing.T) {
 
 func TestParseImageRef(t *testing.T) {
 	good := map[string]string{ // input: canonical form
-		"registry.example.com/team/app":                        "registry.example.com/team/app:latest",
-		"registry.example.com:5000/team/app:v1":                "registry.example.com:5000/team/app:v1",
-		"localhost/app@" + someDigest:                          "localhost/app@" + someDigest,
-		"r.example.com/a/b__c/d-e.f:V1.2_x@" + someDigest:      "r.example.com/a/b__c/d-e.f:V1.2_x@" + someDigest,
-		"[::1]:5000/app:1":                                     "[::1]:5000/app:1",
-		"registry.example.com/app:" + strings.Repeat("a", 128): "registry.example.com/app:" + strings.Repeat("a", 128),
+		"registry.example.com/team/app":         "registry.example.com/team/app:latest",
+		"registry.example.com:5000/team/app:v1": "registry.example.com:5000/team/app:v1",
+		"localhost/app@" + someDigest:           "localhost/app@" + someDigest,
+		"r.example.com/a/b__c/d-e.f:V1.2_x@" +
+			someDigest: "r.example.com/a/b__c/d-e.f:V1.2_x@" + someDigest,
+		"[::1]:5000/app:1": "[::1]:5000/app:1",
+		"registry.example.com/app:" + strings.Repeat("a", 128): "registry.example.com/app:" +
+			strings.Repeat("a", 128),
 	}
 	for in, want := range good {
 		ref, err := ParseImageRef(in)
@@ -62,8 +68,10 @@ func TestParseImageRef(t *testing.T) {
 		}
 	}
 	bad := []string{
-		"", "alpine", "library/alpine", "docker.io/", "docker.io/UPPER", "docker.io/a:", "docker.io/a:.x", "docker.io/a:x y", "docker.io/a//b",
-		"docker.io/../etc", "docker.io/a@sha256:1", "http://docker.io/a", "docker.io/a:" + strings.Repeat("a", 129), "docker.io/a\nb", "user:pw@docker.io/a",
+		"", "alpine", "library/alpine", "docker.io/", "docker.io/UPPER", "docker.io/a:",
+		"docker.io/a:.x", "docker.io/a:x y", "docker.io/a//b",
+		"docker.io/../etc", "docker.io/a@sha256:1", "http://docker.io/a", "docker.io/a:" +
+			strings.Repeat("a", 129), "docker.io/a\nb", "user:pw@docker.io/a",
 		"docker.io/" + strings.Repeat("a", 256), "docker.io:99999999/a", "-x.io/a", "docker.io/--help",
 	}
 	for _, in := range bad {
@@ -93,7 +101,8 @@ func TestSubject(t *testing.T) {
 	if err != nil || s.String() != "registry.example.com/team/app@"+someDigest {
 		t.Fatalf("%v, %v", s, err)
 	}
-	for _, bad := range []string{"registry.example.com/team/app", "registry.example.com/team/app:1@" + someDigest, "registry.example.com/team/app:1"} {
+	for _, bad := range []string{"registry.example.com/team/app",
+		"registry.example.com/team/app:1@" + someDigest, "registry.example.com/team/app:1"} {
 		if _, err := ParseSubject(bad); err == nil {
 			t.Errorf("%q accepted", bad)
 		}
@@ -107,7 +116,8 @@ func TestEventID(t *testing.T) {
 	if base != EventID("main", a, "1") {
 		t.Error("not deterministic")
 	}
-	for _, other := range []string{EventID("main", b, "1"), EventID("main", a, "2"), EventID("main1", a, ""), EventID("mai", a, "n1")} {
+	for _, other := range []string{EventID("main", b, "1"), EventID("main", a, "2"),
+		EventID("main1", a, ""), EventID("mai", a, "n1")} {
 		if other == base {
 			t.Error("two events share an id")
 		}
@@ -122,7 +132,8 @@ func TestGlob(t *testing.T) {
 	}{
 		{"team/app", []string{"team/app"}, []string{"team", "team/app/x", "team/app2", "xteam/app"}},
 		{"team/*", []string{"team/app"}, []string{"team", "team/a/b", "team-evil/app"}},
-		{"team/**", []string{"team/app", "team/a/b", "team"}, []string{"team-evil/app", "other/team/app"}},
+		{"team/**", []string{"team/app", "team/a/b", "team"},
+			[]string{"team-evil/app", "other/team/app"}},
 		{"**/app", []string{"app", "a/app", "a/b/app"}, []string{"a/app2"}},
 		{"a/**/z", []string{"a/z", "a/b/c/z"}, []string{"a/b", "z"}},
 		{"**", []string{"a", "a/b"}, nil},
@@ -143,7 +154,8 @@ func TestGlob(t *testing.T) {
 			}
 		}
 	}
-	for _, bad := range []Glob{"", "a/[", "a**", "team/**x", "a//b", "a/", "**/a/**/b/**", "a/\x80", "büro/*", "a b", "r/[z-a]"} {
+	for _, bad := range []Glob{"", "a/[", "a**", "team/**x", "a//b", "a/", "**/a/**/b/**", "a/\x80",
+		"büro/*", "a b", "r/[z-a]"} {
 		if bad.Validate() == nil {
 			t.Errorf("%q accepted", bad)
 		}
@@ -153,13 +165,16 @@ func TestGlob(t *testing.T) {
 func TestIsSignatureTag(t *testing.T) {
 	t.Parallel()
 	hex64, hex128 := strings.Repeat("0a", 32), strings.Repeat("0a", 64)
-	for _, tag := range []string{"sha256-" + hex64, "sha256-" + hex64 + ".sig", "sha256-" + hex64 + ".att", "sha256-" + hex64 + ".sbom", "sha512-" + hex128 + ".sig"} {
+	for _, tag := range []string{"sha256-" + hex64, "sha256-" + hex64 + ".sig", "sha256-" + hex64 +
+		".att", "sha256-" + hex64 + ".sbom", "sha512-" + hex128 + ".sig"} {
 		if !IsSignatureTag(tag) {
 			t.Errorf("%s is taken for an image", tag)
 		}
 	}
-	for _, tag := range []string{"", "latest", "sha256-" + hex64[1:], "app-sha256-" + hex64, "sha256-" + hex64 + ".txt", "sha256-" + hex64 + ".sig.sig",
-		"sha256-" + strings.ToUpper(hex64), "sha512-" + hex64, "sha256-" + hex128, "sha256-" + hex64 + "\n"} {
+	for _, tag := range []string{"", "latest", "sha256-" + hex64[1:], "app-sha256-" + hex64,
+		"sha256-" + hex64 + ".txt", "sha256-" + hex64 + ".sig.sig",
+		"sha256-" + strings.ToUpper(hex64), "sha512-" + hex64, "sha256-" + hex128, "sha256-" +
+			hex64 + "\n"} {
 		if IsSignatureTag(tag) {
 			t.Errorf("%q is taken for a signature", tag)
 		}
@@ -180,19 +195,23 @@ func TestContentID(t *testing.T) {
 			t.Errorf("%s: the digest is %v, %v", text, d, ok)
 		}
 		ref, err := ParseImageRef("registry.test/team/app:1@" + text)
-		if err != nil || ref.ContentID() != id || ref.Digest.IsZero() == ok || ref.String() != "registry.test/team/app:1@"+text || ref.Validate() != nil {
+		if err != nil || ref.ContentID() != id || ref.Digest.IsZero() == ok ||
+			ref.String() != "registry.test/team/app:1@"+text || ref.Validate() != nil {
 			t.Errorf("%+v, %v", ref, err)
 		}
 	}
 	for _, text := range []string{
-		"", "sha512:", "sha512:" + strings.Repeat("a", 64), "sha512:" + strings.Repeat("A", 128), "sha512:" + strings.Repeat("g", 128), "sha384:" + strings.Repeat("a", 96),
-		"blake3:" + strings.Repeat("a", 64), "sha256:" + strings.Repeat("a", 128), strings.Repeat("a", 64),
+		"", "sha512:", "sha512:" + strings.Repeat("a", 64), "sha512:" + strings.Repeat("A", 128),
+		"sha512:" + strings.Repeat("g", 128), "sha384:" + strings.Repeat("a", 96),
+		"blake3:" + strings.Repeat("a", 64), "sha256:" + strings.Repeat("a", 128),
+		strings.Repeat("a", 64),
 	} {
 		if id, err := ParseContentID(text); err == nil {
 			t.Errorf("%q is taken as %v", text, id)
 		}
 	}
-	if _, err := ParseContentID("blake3:00"); err == nil || !strings.Contains(err.Error(), `"blake3" cannot be verified`) {
+	if _, err := ParseContentID("blake3:00"); err == nil ||
+		!strings.Contains(err.Error(), `"blake3" cannot be verified`) {
 		t.Error(err)
 	}
 	if (ContentID{}).Of(nil) {

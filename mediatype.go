@@ -2,7 +2,8 @@ package pratique
 
 import "strings"
 
-// The media types of what a registry calls a manifest, and of the configurations that make one a container image.
+// The media types of what a registry calls a manifest, and of the configurations that make one a
+// container image.
 const (
 	TypeOCIIndex       = "application/vnd.oci.image.index.v1+json"
 	TypeOCIManifest    = "application/vnd.oci.image.manifest.v1+json"
@@ -19,7 +20,8 @@ func IsIndexType(t string) bool { return t == TypeOCIIndex || t == TypeDockerLis
 // type of an image.
 func IsManifestType(t string) bool { return t == TypeOCIManifest || t == TypeDockerManifest }
 
-// IsImageConfigType reports whether a configuration of that type makes its manifest a container image.
+// IsImageConfigType reports whether a configuration of that type makes its manifest a container
+// image.
 func IsImageConfigType(t string) bool { return t == TypeOCIConfig || t == TypeDockerConfig }
 
 // OnlyEvidence reports whether layers of these types hold signatures, attestations or SBOMs and
@@ -40,7 +42,8 @@ func isEvidenceType(t string) bool {
 		"application/spdx+json", "application/vnd.in-toto+json", "application/vnd.syft+json":
 		return true
 	}
-	for _, prefix := range []string{"application/vnd.dev.sigstore.bundle", "application/vnd.cyclonedx", "text/spdx"} {
+	for _, prefix := range []string{"application/vnd.dev.sigstore.bundle",
+		"application/vnd.cyclonedx", "text/spdx"} {
 		if strings.HasPrefix(t, prefix) {
 			return true
 		}

@@ -86,8 +86,8 @@ func (r *Record) forgetDrift(target string) {
 	r.Drifted = kept
 }
 
-// Supersede says that a commit put another digest in the subject's place. Only the fold of a [Deployment] finds that out: the
-// fact is about the other digest.
+// Supersede says that a commit put another digest in the subject's place. Only the fold of a
+// [Deployment] finds that out: the fact is about the other digest.
 func (r *Record) Supersede(by Digest, c *Commit) {
 	r.forgetDrift(c.Target)
 	r.Drifted = append(r.Drifted, Drifted{

@@ -14,7 +14,8 @@ var architectureAliases = map[string]string{
 // knownArchitectures are those of Linux and Windows images. Others may be spellings that some
 // runtime knows.
 var knownArchitectures = []string{
-	"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64", "ppc64le", "riscv64", "s390x", "wasm",
+	"386", "amd64", "arm", "arm64", "loong64", "mips", "mips64", "mips64le", "mipsle", "ppc64",
+	"ppc64le", "riscv64", "s390x", "wasm",
 }
 
 // fallbacks are the architectures that a machine runs if an index has nothing better.
@@ -30,7 +31,8 @@ var hosts = map[string][]string{"freebsd": {"linux"}, "darwin": {"linux"}}
 func (p Platform) MayRunOn(wanted Platform) bool {
 	os, architecture := p.split()
 	wantedOS, wantedArchitecture := wanted.split()
-	if os != wantedOS && slices.Contains([]string{"linux", "windows", "darwin", "freebsd"}, os) && !slices.Contains(hosts[wantedOS], os) {
+	if os != wantedOS && slices.Contains([]string{"linux", "windows", "darwin", "freebsd"}, os) &&
+		!slices.Contains(hosts[wantedOS], os) {
 		return false
 	}
 	return architecture == wantedArchitecture || !slices.Contains(knownArchitectures, architecture) ||

@@ -18,7 +18,8 @@ func TestMayRunOn(t *testing.T) {
 		{"linux/386", "linux/amd64", true},
 		{"linux/pdp11", "linux/amd64", true}, // not known: somebody may know it
 		{"", "linux/amd64", true},
-		{"linux/", "linux/amd64", true}, // half a platform: containerd and Docker fill in the rest, or take it for any
+		// half a platform: containerd and Docker fill in the rest, or take it for any
+		{"linux/", "linux/amd64", true},
 		{"/amd64", "linux/amd64", true},
 		{"/arm64", "linux/amd64", false},
 		{"linux/amd64", "freebsd/amd64", true}, // containerd's default there

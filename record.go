@@ -18,8 +18,8 @@ type Record struct {
 	Failed    *Failed    `json:"failed,omitempty"`
 	// Deployed holds every commit, oldest first.
 	Deployed []Commit `json:"deployed,omitempty"`
-	// Drifted are the targets among them that do not hold the subject any longer: the newest fact for each, or what follows
-	// from the commit that put another digest there.
+	// Drifted are the targets among them that do not hold the subject any longer: the newest fact
+	// for each, or what follows from the commit that put another digest there.
 	Drifted []Drifted `json:"drifted,omitempty"`
 	// Work is the state of the newest work on the subject. Back says that a target was found to hold
 	// the subject again after that work had ended.

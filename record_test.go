@@ -32,8 +32,10 @@ func TestFoldDrifted(t *testing.T) {
 		fact Fact
 		want string
 	}{
-		{deployed("a", "1"), "[a]"}, {deployed("b", "2"), "[a b]"}, {drifted("a", StateReverted), "[b]"}, {drifted("a", StateSuperseded), "[b]"},
-		{drifted("c", StateReverted), "[b]"}, {drifted("b", StateReverted), "[]"}, {deployed("a", "1"), "[a]"}, {deployed("b", "3"), "[a b]"},
+		{deployed("a", "1"), "[a]"}, {deployed("b", "2"), "[a b]"},
+		{drifted("a", StateReverted), "[b]"}, {drifted("a", StateSuperseded), "[b]"},
+		{drifted("c", StateReverted), "[b]"}, {drifted("b", StateReverted), "[]"},
+		{deployed("a", "1"), "[a]"}, {deployed("b", "3"), "[a b]"},
 	} {
 		if err := step.fact.Validate(); err != nil {
 			t.Fatal(err)
@@ -67,13 +69,15 @@ func TestHistoryIsBounded(t *testing.T) {
 	if len(r.History) != MaxHistory || r.Facts != all {
 		t.Errorf("%d of %d facts", len(r.History), r.Facts)
 	}
-	if h := r.History; h[0].Seq != 1 || h[1].Seq != 2 || h[1].Kind != FactCompleted || h[2].Seq != uint64(all-MaxHistory+3) || h[MaxHistory-1].Seq != uint64(all) {
+	if h := r.History; h[0].Seq != 1 || h[1].Seq != 2 || h[1].Kind != FactCompleted ||
+		h[2].Seq != uint64(all-MaxHistory+3) || h[MaxHistory-1].Seq != uint64(all) {
 		t.Errorf("kept %+v, %+v, %+v … %+v", h[0], h[1], h[2], h[MaxHistory-1])
 	}
 	// A newer turn lets the older one go.
 	fold(1, Fact{Body: &Resolved{}})
 	fold(1, matched)
-	if h := r.History; len(h) != MaxHistory || h[1].Kind != FactScanned || h[MaxHistory-2].Kind != FactResolved {
+	if h := r.History; len(h) != MaxHistory || h[1].Kind != FactScanned ||
+		h[MaxHistory-2].Kind != FactResolved {
 		t.Errorf("kept %+v … %+v", h[1], h[MaxHistory-2])
 	}
 	fold(MaxHistory*2, matched)
@@ -92,7 +96,8 @@ func TestErrorKind(t *testing.T) {
 	if KindOf(cause) != Unknown || Wrap(Invalid, "x", "", nil) != nil {
 		t.Error("a plain error has a kind, or nil was wrapped")
 	}
-	if want := "inspect r/app: fetch layer sha256:x: boom"; Wrap(Unknown, "inspect", "r/app", inner).Error() != want {
+	if want := "inspect r/app: fetch layer sha256:x: boom"; Wrap(Unknown, "inspect", "r/app",
+		inner).Error() != want {
 		t.Errorf("message %q", Wrap(Unknown, "inspect", "r/app", inner))
 	}
 	for kind := Unknown; kind <= Internal; kind++ {

@@ -1,6 +1,7 @@
 package pratique
 
-// State is how far the work for an event has come: the kind of its furthest fact while it goes on, then how it ended.
+// State is how far the work for an event has come: the kind of its furthest fact while it goes on,
+// then how it ended.
 type State string
 
 // The ends. Every accepted event reaches exactly one of them.
@@ -24,7 +25,8 @@ type endRow struct {
 }
 
 var endTable = [...]endRow{
-	{StateDeployed, Allow, "Allowed, and every matching target held the digest at the tip of its branch."},
+	{StateDeployed, Allow,
+		"Allowed, and every matching target held the digest at the tip of its branch."},
 	{StateAllowed, Allow, "Allowed, and no target asks for this image."},
 	{StateDenied, Deny, "The verdict is deny. Nothing was written to Git."},
 	{StateSuperseded, Allow, "Allowed, but its tag, or its places in Git, belong to a newer push."},
@@ -43,8 +45,8 @@ func Ends() []State {
 	return ends
 }
 
-// States returns every state: those of work that goes on in their order, then the ends. A name that is both stands
-// once.
+// States returns every state: those of work that goes on in their order, then the ends. A name that
+// is both stands once.
 func States() []State {
 	var all []State
 	for _, row := range factTable {
@@ -64,7 +66,8 @@ func (s State) end() endRow {
 	return endRow{}
 }
 
-// Outcome returns what an end says about the verdict; it is empty for an end without one, and while work goes on.
+// Outcome returns what an end says about the verdict; it is empty for an end without one, and while
+// work goes on.
 func (s State) Outcome() Outcome { return s.end().outcome }
 
 // Means returns a sentence about the state.
@@ -80,8 +83,9 @@ func (s State) progress() int { return FactKind(s).row().progress }
 // Work is how far the work for an event has come.
 type Work struct {
 	State State `json:"state,omitempty"`
-	// Done says that the work has ended, and Completed that its end is on record. A final failure alone is an end to
-	// people who wait. But if the worker died before it could complete the event, more may follow.
+	// Done says that the work has ended, and Completed that its end is on record. A final failure
+	// alone is an end to people who wait. But if the worker died before it could complete the
+	// event, more may follow.
 	Done      bool `json:"done,omitempty"`
 	Completed bool `json:"completed,omitempty"`
 }
@@ -98,14 +102,15 @@ const (
 
 // The columns of the table of transitions: classes of facts.
 const (
-	received    = iota // the event was taken in, as known already
-	step               // any other kind of progress
-	again              // the event is taken in or resolved again, and no image was ever found behind its reference
-	other              // a kind that says nothing about progress, or a failure that is tried again
-	failure            // a failure that is not tried again
-	endDeployed        // the end of the work, as deployed
-	endCanceled        // as canceled
-	endOther           // otherwise
+	received = iota // the event was taken in, as known already
+	step            // any other kind of progress
+	// the event is taken in or resolved again, and no image was ever found behind its reference
+	again
+	other       // a kind that says nothing about progress, or a failure that is tried again
+	failure     // a failure that is not tried again
+	endDeployed // the end of the work, as deployed
+	endCanceled // as canceled
+	endOther    // otherwise
 	signals
 )
 
@@ -118,19 +123,25 @@ const (
 	end            // to the end that the fact names
 )
 
-// transitions is the whole state machine. The first end of an event counts, with three exceptions. A failed event may
-// end otherwise after all, unless somebody only cancels it. A failed event goes on if it was never completed, or never
-// came to an image. And a commit that was being written while the event was canceled is there.
+// transitions is the whole state machine. The first end of an event counts, with three exceptions.
+// A failed event may end otherwise after all, unless somebody only cancels it. A failed event goes
+// on if it was never completed, or never came to an image. And a commit that was being written
+// while the event was canceled is there.
 var transitions = [classes][signals]int{
-	working:  {received: advance, step: advance, again: advance, other: keep, failure: fail, endDeployed: end, endCanceled: end, endOther: end},
-	failing:  {received: keep, step: reopen, again: reopen, other: keep, failure: keep, endDeployed: end, endCanceled: end, endOther: end},
-	failed:   {received: keep, step: keep, again: reopen, other: keep, failure: keep, endDeployed: end, endCanceled: keep, endOther: end},
-	canceled: {received: keep, step: keep, again: keep, other: keep, failure: keep, endDeployed: end, endCanceled: keep, endOther: keep},
-	ended:    {received: keep, step: keep, again: keep, other: keep, failure: keep, endDeployed: keep, endCanceled: keep, endOther: keep},
+	working: {received: advance, step: advance, again: advance, other: keep, failure: fail,
+		endDeployed: end, endCanceled: end, endOther: end},
+	failing: {received: keep, step: reopen, again: reopen, other: keep, failure: keep,
+		endDeployed: end, endCanceled: end, endOther: end},
+	failed: {received: keep, step: keep, again: reopen, other: keep, failure: keep,
+		endDeployed: end, endCanceled: keep, endOther: end},
+	canceled: {received: keep, step: keep, again: keep, other: keep, failure: keep,
+		endDeployed: end, endCanceled: keep, endOther: keep},
+	ended: {received: keep, step: keep, again: keep, other: keep, failure: keep,
+		endDeployed: keep, endCanceled: keep, endOther: keep},
 }
 
-// Next returns the work after a fact. Again says that the fact takes in, or resolves, an event that never came to an
-// image before: only that lets an event go on which has ended as failed.
+// Next returns the work after a fact. Again says that the fact takes in, or resolves, an event that
+// never came to an image before: only that lets an event go on which has ended as failed.
 func (w Work) Next(f Fact, takenInAgain bool) Work {
 	switch transitions[w.class()][signal(f, takenInAgain)] {
 	case advance:

@@ -120,7 +120,8 @@ func check(t *testing.T, before Work, f Fact, after Work, again bool) {
 
 func TestStates(t *testing.T) {
 	all := States()
-	for _, s := range []State{"received", "resolved", "inspected", "scanned", "affected", "evaluated", "attested", "deployed", "allowed", "denied", "canceled"} {
+	for _, s := range []State{"received", "resolved", "inspected", "scanned", "affected",
+		"evaluated", "attested", "deployed", "allowed", "denied", "canceled"} {
 		if !slices.Contains(all, s) || s.Means() == "" {
 			t.Errorf("%s is missing, or means nothing", s)
 		}
@@ -137,9 +138,11 @@ func TestFactsPage(t *testing.T) {
 	b.WriteString("# Facts and states\n\n" +
 		"Everything that happens to an image is a fact in the ledger. This page is written by `go test . -run TestFactsPage\n-update` from the tables in `fact.go` and `state.go`.\n\n" +
 		"| kind of fact | the newest one stands for | written by | it says |\n|---|---|---|---|\n")
-	about := map[About]string{AboutSubject: "a subject", AboutEvent: "an event", AboutDeployment: "a subject and a target", AboutAnswer: "an event and a target"}
+	about := map[About]string{AboutSubject: "a subject", AboutEvent: "an event",
+		AboutDeployment: "a subject and a target", AboutAnswer: "an event and a target"}
 	for _, row := range factTable {
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", row.kind, about[row.about], strings.Trim(fmt.Sprint(row.by), "[]"), row.means)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", row.kind, about[row.about],
+			strings.Trim(fmt.Sprint(row.by), "[]"), row.means)
 	}
 	b.WriteString("\nWhile work goes on its state is the kind of the furthest fact. Then it is one of these:\n\n| end | verdict | it says |\n|---|---|---|\n")
 	for _, row := range endTable {

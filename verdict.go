@@ -94,7 +94,8 @@ type Change struct {
 	Profile Profile `json:"profile"`
 	// Event is the report that asked for it.
 	Event string `json:"event"`
-	// PushedAt is when the push was reported: the sender's time, but never later than ours. It is zero if unknown.
+	// PushedAt is when the push was reported: the sender's time, but never later than ours. It is
+	// zero if unknown.
 	PushedAt time.Time `json:"pushedAt,omitzero"`
 	// Asked says that the image was submitted, not pushed.
 	Asked bool `json:"asked,omitempty"`
@@ -105,7 +106,8 @@ type Change struct {
 
 // Commit is the commit that made a change, or was found to have made it.
 type Commit struct {
-	// Target is the configured name of the repository and path; Remote and Branch are where it was pushed.
+	// Target is the configured name of the repository and path; Remote and Branch are where it was
+	// pushed.
 	Target string `json:"target"`
 	Remote string `json:"remote"`
 	Branch string `json:"branch"`

@@ -22,15 +22,18 @@ const StatementType = "https://in-toto.io/Statement/v1"
 
 // newStatement returns a statement about the subject. The predicate must be a JSON object. Whoever
 // signs it checks the rest of the JSON, because it has to be read for that anyway.
-func newStatement(op string, subject pratique.Subject, predicateType string, predicate []byte) (pratique.Statement, error) {
+func newStatement(op string, subject pratique.Subject, predicateType string,
+	predicate []byte) (pratique.Statement, error) {
 	if err := subject.Repository.Validate(); err != nil {
 		return pratique.Statement{}, &pratique.Error{Op: op, Kind: pratique.Invalid, Err: err}
 	}
 	if subject.Digest.IsZero() {
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "subject %s has no digest", subject.Repository)
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op,
+			"subject %s has no digest", subject.Repository)
 	}
 	if jsontext.Value(predicate).Kind() != '{' {
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "predicate of %s is not a JSON object", subject)
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op,
+			"predicate of %s is not a JSON object", subject)
 	}
 	return pratique.Statement{
 		Type: StatementType,

@@ -50,22 +50,34 @@ func digest(s string) pratique.Digest { return pratique.DigestOf([]byte(s)) }
 
 func report() pratique.Report {
 	return pratique.Report{
-		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: digest("inventory"), ScannedAt: attesttest.EvaluatedAt(),
-		Database: pratique.Database{Digest: digest("db"), Version: 2, UpdatedAt: attesttest.EvaluatedAt().Add(-90 * time.Minute),
+		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: digest("inventory"),
+		ScannedAt: attesttest.EvaluatedAt(),
+		Database: pratique.Database{Digest: digest("db"), Version: 2,
+			UpdatedAt:  attesttest.EvaluatedAt().Add(-90 * time.Minute),
 			NextUpdate: attesttest.EvaluatedAt().Add(4 * time.Hour), Source: "registry.test/trivy-db:2"},
 		DatabaseAgeSeconds: 5400,
 		OS:                 pratique.OS{Family: "debian", Name: "12.5"},
 		Findings: []pratique.Finding{
-			{ID: "GHSA-1", Package: "lodash", Installed: "4.0.0", Severity: pratique.SeverityLow, Class: pratique.ClassLanguage, Type: "node-pkg",
-				Target: "Node.js", Path: "app/node_modules/lodash/package.json", PURL: "pkg:npm/lodash@4.0.0", UID: "u2"},
-			{ID: "CVE-2026-2", Package: "zlib1g", Installed: "1.2.13", Status: "will_not_fix", Severity: pratique.SeverityUnknown,
-				Class: pratique.ClassOS, Type: "debian", Target: "registry.test/team/app (debian 12.5)"},
-			{ID: "CVE-2026-1", Aliases: []string{"DSA-1"}, Package: "libssl3", PackageID: "libssl3@3.0.1", PURL: "pkg:deb/debian/libssl3@3.0.1", UID: "u1",
-				Installed: "3.0.1", Fixed: "3.0.2", Status: "fixed", Severity: pratique.SeverityCritical, SeveritySource: "nvd",
-				Class: pratique.ClassOS, Type: "debian", Target: "registry.test/team/app (debian 12.5)", Title: "a <title>", Description: "long",
-				PrimaryURL: "https://avd.test/1", References: []string{"https://a.test", "https://b.test"}, CWEs: []string{"CWE-79"},
-				CVSS:      map[string]pratique.CVSS{"nvd": {V3Vector: "CVSS:3.1/AV:N", V3Score: 9.8}, "ghsa": {V40Score: 9.1}},
-				Published: attesttest.EvaluatedAt().Add(-time.Hour), Modified: attesttest.EvaluatedAt().Add(-time.Minute),
+			{ID: "GHSA-1", Package: "lodash", Installed: "4.0.0", Severity: pratique.SeverityLow,
+				Class: pratique.ClassLanguage, Type: "node-pkg",
+				Target: "Node.js", Path: "app/node_modules/lodash/package.json",
+				PURL: "pkg:npm/lodash@4.0.0", UID: "u2"},
+			{ID: "CVE-2026-2", Package: "zlib1g", Installed: "1.2.13", Status: "will_not_fix",
+				Severity: pratique.SeverityUnknown,
+				Class:    pratique.ClassOS, Type: "debian",
+				Target: "registry.test/team/app (debian 12.5)"},
+			{ID: "CVE-2026-1", Aliases: []string{"DSA-1"}, Package: "libssl3",
+				PackageID: "libssl3@3.0.1", PURL: "pkg:deb/debian/libssl3@3.0.1", UID: "u1",
+				Installed: "3.0.1", Fixed: "3.0.2", Status: "fixed",
+				Severity: pratique.SeverityCritical, SeveritySource: "nvd",
+				Class: pratique.ClassOS, Type: "debian",
+				Target: "registry.test/team/app (debian 12.5)", Title: "a <title>", Description: "long",
+				PrimaryURL: "https://avd.test/1", References: []string{"https://a.test",
+					"https://b.test"}, CWEs: []string{"CWE-79"},
+				CVSS: map[string]pratique.CVSS{"nvd": {V3Vector: "CVSS:3.1/AV:N",
+					V3Score: 9.8}, "ghsa": {V40Score: 9.1}},
+				Published:  attesttest.EvaluatedAt().Add(-time.Hour),
+				Modified:   attesttest.EvaluatedAt().Add(-time.Minute),
 				DataSource: pratique.DataSource{ID: "debian", Name: "Debian", URL: "https://d.test"},
 				Layer:      pratique.LayerID{Digest: digest("layer"), DiffID: digest("diff")}},
 		},
@@ -85,7 +97,8 @@ func TestSPDX(t *testing.T) {
 }
 
 func TestCycloneDX(t *testing.T) {
-	st, err := attest.CycloneDX(attesttest.Subject(), []byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"components":[]}`))
+	st, err := attest.CycloneDX(attesttest.Subject(),
+		[]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"components":[]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,16 +113,20 @@ func TestDocumentsOfTheWrongKind(t *testing.T) {
 		subject  pratique.Subject
 		document string
 	}{
-		"empty":          {attest.SPDX, attesttest.Subject(), ``},
-		"no JSON":        {attest.SPDX, attesttest.Subject(), `x`},
-		"list":           {attest.SPDX, attesttest.Subject(), `[]`},
-		"CycloneDX":      {attest.SPDX, attesttest.Subject(), `{"bomFormat":"CycloneDX","specVersion":"1.6"}`},
-		"SPDX 3":         {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-3.0","SPDXID":"x"}`},
-		"a name twice":   {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-2.3","spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
-		"cut":            {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-2.3","SPDXID":"x`},
-		"no string":      {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-2.3","SPDXID":{"a":1}}`},
-		"no digest":      {attest.SPDX, noDigest, `{"spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
-		"SPDX":           {attest.CycloneDX, attesttest.Subject(), `{"spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
+		"empty":   {attest.SPDX, attesttest.Subject(), ``},
+		"no JSON": {attest.SPDX, attesttest.Subject(), `x`},
+		"list":    {attest.SPDX, attesttest.Subject(), `[]`},
+		"CycloneDX": {attest.SPDX, attesttest.Subject(),
+			`{"bomFormat":"CycloneDX","specVersion":"1.6"}`},
+		"SPDX 3": {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-3.0","SPDXID":"x"}`},
+		"a name twice": {attest.SPDX, attesttest.Subject(),
+			`{"spdxVersion":"SPDX-2.3","spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
+		"cut": {attest.SPDX, attesttest.Subject(), `{"spdxVersion":"SPDX-2.3","SPDXID":"x`},
+		"no string": {attest.SPDX, attesttest.Subject(),
+			`{"spdxVersion":"SPDX-2.3","SPDXID":{"a":1}}`},
+		"no digest": {attest.SPDX, noDigest, `{"spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
+		"SPDX": {attest.CycloneDX, attesttest.Subject(),
+			`{"spdxVersion":"SPDX-2.3","SPDXID":"x"}`},
 		"no specVersion": {attest.CycloneDX, attesttest.Subject(), `{"bomFormat":"CycloneDX"}`},
 	} {
 		if _, err := c.make(c.subject, []byte(c.document)); pratique.KindOf(err) != pratique.Invalid {
@@ -120,7 +137,9 @@ func TestDocumentsOfTheWrongKind(t *testing.T) {
 
 func TestVulnerability(t *testing.T) {
 	in := attest.VulnerabilityInput{
-		Subject: attesttest.Subject(), Report: report(), StartedAt: attesttest.EvaluatedAt().Add(-time.Second), Builder: "https://pratique.test", Event: "event-1",
+		Subject: attesttest.Subject(), Report: report(),
+		StartedAt: attesttest.EvaluatedAt().Add(-time.Second), Builder: "https://pratique.test",
+		Event: "event-1",
 	}
 	st, err := attest.Vulnerability(in)
 	if err != nil {
@@ -148,7 +167,8 @@ func TestVulnerabilityRefuses(t *testing.T) {
 	} {
 		r := report()
 		spoil(&r)
-		if _, err := attest.Vulnerability(attest.VulnerabilityInput{Subject: attesttest.Subject(), Report: r}); pratique.KindOf(err) != pratique.Invalid {
+		if _, err := attest.Vulnerability(attest.VulnerabilityInput{Subject: attesttest.Subject(),
+			Report: r}); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -9,11 +9,13 @@ func CycloneDX(subject pratique.Subject, document []byte) (pratique.Statement, e
 	const op = "state CycloneDX"
 	members, err := stringMembers(document, "bomFormat", "specVersion")
 	if err != nil {
-		return pratique.Statement{}, &pratique.Error{Op: op, Subject: subject.String(), Kind: pratique.Invalid, Err: err}
+		return pratique.Statement{}, &pratique.Error{Op: op, Subject: subject.String(),
+			Kind: pratique.Invalid, Err: err}
 	}
 	format := members["bomFormat"]
 	if format != "CycloneDX" || members["specVersion"] == "" {
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "document of %s is not CycloneDX JSON (bomFormat %q)", subject, format)
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op,
+			"document of %s is not CycloneDX JSON (bomFormat %q)", subject, format)
 	}
 	return newStatement(op, subject, pratique.PredicateCycloneDX, document)
 }

@@ -106,12 +106,14 @@ func newTrivyReport(subject pratique.Subject, r pratique.Report) trivyReport {
 		Metadata:      trivyMetadata{RepoDigests: []string{subject.String()}},
 		Results:       trivyResults(r.Findings),
 		Pratique: evidence{
-			Inventory: r.Inventory, Database: utc(r.Database), DatabaseAgeSeconds: r.DatabaseAgeSeconds, Counts: map[string]int{},
+			Inventory: r.Inventory, Database: utc(r.Database),
+			DatabaseAgeSeconds: r.DatabaseAgeSeconds, Counts: map[string]int{},
 		},
 	}
 	if r.OS.Family != "" {
 		ended := r.Coverage != nil && r.Coverage.OS.EndOfLife
-		out.Metadata.OS = &trivyOS{Family: r.OS.Family, Name: r.OS.Name, EOSL: ended, Extended: r.OS.Extended}
+		out.Metadata.OS = &trivyOS{Family: r.OS.Family, Name: r.OS.Name, EOSL: ended,
+			Extended: r.OS.Extended}
 	}
 	for severity, n := range r.Counts() {
 		out.Pratique.Counts[severity.String()] = n
@@ -140,13 +142,15 @@ func trivyResults(findings []pratique.Finding) []trivyResult {
 		results = append(results, result)
 	}
 	slices.SortFunc(results, func(a, b trivyResult) int {
-		return cmp.Or(-cmp.Compare(a.Class, b.Class), cmp.Compare(a.Target, b.Target), cmp.Compare(a.Type, b.Type))
+		return cmp.Or(-cmp.Compare(a.Class, b.Class), cmp.Compare(a.Target, b.Target),
+			cmp.Compare(a.Type, b.Type))
 	})
 	return results
 }
 
 func compareFindings(a, b pratique.Finding) int {
-	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package), cmp.Compare(a.Installed, b.Installed),
+	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package),
+		cmp.Compare(a.Installed, b.Installed),
 		cmp.Compare(a.Path, b.Path), cmp.Compare(a.PackageID, b.PackageID))
 }
 
@@ -195,6 +199,7 @@ func timePointer(t time.Time) *time.Time {
 // utc converts the database's times, so that the time zone of a process does not change what is
 // signed.
 func utc(d pratique.Database) pratique.Database {
-	d.UpdatedAt, d.NextUpdate, d.DownloadedAt = d.UpdatedAt.UTC(), d.NextUpdate.UTC(), d.DownloadedAt.UTC()
+	d.UpdatedAt, d.NextUpdate, d.DownloadedAt = d.UpdatedAt.UTC(), d.NextUpdate.UTC(),
+		d.DownloadedAt.UTC()
 	return d
 }

@@ -41,7 +41,8 @@ type VSAInput struct {
 	Verdict pratique.Verdict
 	// VerdictDigest is that of the verdict's stored document.
 	VerdictDigest pratique.Digest
-	// VerifierID is the URI of this service; Version maps component names to versions and may be empty.
+	// VerifierID is the URI of this service; Version maps component names to versions and may be
+	// empty.
 	VerifierID string
 	Version    map[string]string
 	// Inputs are all documents that the verdict rests on. If nil, they are those of the verdict.
@@ -92,21 +93,26 @@ func NewVSA(in VSAInput) (pratique.Statement, error) {
 	v := in.Verdict
 	switch {
 	case v.Outcome != pratique.Allow && v.Outcome != pratique.Deny:
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has outcome %q", v.Subject, v.Outcome)
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op,
+			"verdict on %s has outcome %q", v.Subject, v.Outcome)
 	case v.Outcome == pratique.Allow && len(v.Reasons) > 0:
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s is allow and has reasons to deny", v.Subject)
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op,
+			"verdict on %s is allow and has reasons to deny", v.Subject)
 	case v.Profile.Digest.IsZero() || v.Profile.Name == "":
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has no profile", v.Subject)
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op,
+			"verdict on %s has no profile", v.Subject)
 	case v.EvaluatedAt.IsZero():
-		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "verdict on %s has no time", v.Subject)
+		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op,
+			"verdict on %s has no time", v.Subject)
 	case in.VerifierID == "":
 		return pratique.Statement{}, pratique.Errorf(pratique.Invalid, op, "no verifier id is configured")
 	}
 	predicate := VSAPredicate{
-		Verifier:           VSAVerifier{ID: in.VerifierID, Version: in.Version},
-		TimeVerified:       v.EvaluatedAt.UTC(),
-		ResourceURI:        v.Subject.String(),
-		Policy:             newVSAResource(Resource{URI: ProfilePrefix + v.Profile.Name, Digest: v.Profile.Digest}),
+		Verifier:     VSAVerifier{ID: in.VerifierID, Version: in.Version},
+		TimeVerified: v.EvaluatedAt.UTC(),
+		ResourceURI:  v.Subject.String(),
+		Policy: newVSAResource(Resource{URI: ProfilePrefix + v.Profile.Name,
+			Digest: v.Profile.Digest}),
 		VerificationResult: ResultPassed,
 		VerifiedLevels:     []string{levelPassed},
 		SLSAVersion:        slsaVersion,
@@ -143,7 +149,8 @@ func vsaInputs(op string, in VSAInput) ([]VSAResource, error) {
 	var out []VSAResource
 	for _, i := range inputs {
 		if i.Digest.IsZero() {
-			return nil, pratique.Errorf(pratique.Invalid, op, "input %q of the verdict on %s has no digest", i.URI, in.Verdict.Subject)
+			return nil, pratique.Errorf(pratique.Invalid, op,
+				"input %q of the verdict on %s has no digest", i.URI, in.Verdict.Subject)
 		}
 		out = append(out, newVSAResource(i))
 	}

@@ -67,12 +67,14 @@ func worst(failed []error) error {
 	return pratique.Wrap(kind, "deploy", "", errors.Join(failed...))
 }
 
-// TestTargetsThatAreGone: a message may name a target that the configuration does not have any longer.
+// TestTargetsThatAreGone: a message may name a target that the configuration does not have any
+// longer.
 func TestTargetsThatAreGone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	o, err := w.gate.Deploy(t.Context(), "nosuch", change(one, "event-1"))
-	if err != nil || o.State != pratique.StateAllowed || o.Commit != nil || !strings.Contains(o.Detail, "nosuch") {
+	if err != nil || o.State != pratique.StateAllowed || o.Commit != nil ||
+		!strings.Contains(o.Detail, "nosuch") {
 		t.Errorf("%+v, %v", o, err)
 	}
 }

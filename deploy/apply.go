@@ -14,23 +14,26 @@ import (
 	"github.com/pratique-dev/pratique/internal/imagename"
 )
 
-// Bounds of the work for one change in one target. People who can push to a config repository decide how much it holds, and one
-// folder can occur in a tree many times.
+// Bounds of the work for one change in one target. People who can push to a config repository
+// decide how much it holds, and one folder can occur in a tree many times.
 const (
-	editTime    = time.Minute // for reading the history, for the edit, and for finding out how the change ends
-	editBytes   = 4 << 30     // that are looked at
+	// for reading the history, for the edit, and for finding out how the change ends
+	editTime    = time.Minute
+	editBytes   = 4 << 30 // that are looked at
 	maxPlaces   = 10_000
 	maxProblems = 50 // of those that wait, and of the others
 )
 
-// timely runs look with a time limit. After [editTime] it fails with kind Denied: people can change the files, and then every
-// push that waits is tried again.
+// timely runs look with a time limit. After [editTime] it fails with kind Denied: people can change
+// the files, and then every push that waits is tried again.
 func timely(ctx context.Context, look func(context.Context) error) error {
 	limited, cancel := context.WithTimeout(ctx, editTime)
 	defer cancel()
 	err := look(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return pratique.Errorf(pratique.Denied, "edit", "reading the files of the target took longer than %s: give it a path with fewer files", editTime)
+		return pratique.Errorf(pratique.Denied, "edit",
+			"reading the files of the target took longer than %s: give it a path with fewer files",
+			editTime)
 	}
 	return err
 }
@@ -43,7 +46,8 @@ type edits struct {
 	problems []TargetProblem
 }
 
-// apply edits the files below the target's path. What cannot be edited is a problem of its place, and the rest goes on.
+// apply edits the files below the target's path. What cannot be edited is a problem of its place,
+// and the rest goes on.
 func apply(ctx context.Context, tree Tree, t Target, c pratique.Change) (edits, error) {
 	a := &applying{target: t.Name, change: c, left: editBytes, made: edits{files: map[string][]byte{}}}
 	err := timely(ctx, func(ctx context.Context) error {
@@ -91,7 +95,8 @@ func (a *applying) file(ctx context.Context, f File) error {
 		return err
 	}
 	if a.made.changes = append(a.made.changes, r.Changes...); len(a.made.changes) > maxPlaces {
-		return pratique.Errorf(pratique.Exhausted, "edit", "%s: up to here the target has more than %d places of the image; give it a path with fewer files", f.Path(), maxPlaces)
+		return pratique.Errorf(pratique.Exhausted, "edit",
+			"%s: up to here the target has more than %d places of the image; give it a path with fewer files", f.Path(), maxPlaces)
 	}
 	a.made.places = append(a.made.places, r.Places...)
 	if slices.ContainsFunc(r.Changes, func(m pratique.FileChange) bool { return m.Old != m.New }) {
@@ -106,19 +111,21 @@ func (a *applying) file(ctx context.Context, f File) error {
 // spend counts bytes that are read.
 func (a *applying) spend(f File, n int64) error {
 	if a.left -= n; a.left < 0 {
-		return pratique.Errorf(pratique.Exhausted, "edit", "%s: up to here the files of the target have more than %d MiB; give it a path with fewer files", f.Path(), editBytes>>20)
+		return pratique.Errorf(pratique.Exhausted, "edit",
+			"%s: up to here the files of the target have more than %d MiB; give it a path with fewer files", f.Path(), editBytes>>20)
 	}
 	return nil
 }
 
-// tooLarge handles a file that is too large to be edited. If it names the image, people have to make it smaller. If its bytes
-// are not even at hand, no program would read it as configuration.
+// tooLarge handles a file that is too large to be edited. If it names the image, people have to
+// make it smaller. If its bytes are not even at hand, no program would read it as configuration.
 func (a *applying) tooLarge(ctx context.Context, f File, cause error) error {
 	names, known := a.large[f.Content()]
 	if !known {
 		r, err := f.Open(ctx)
 		if pratique.KindOf(err) == pratique.Exhausted {
-			a.problem(pratique.Problem{Path: f.Path(), Reason: "this file is too large to be looked at: " + reason(cause)}, false)
+			a.problem(pratique.Problem{Path: f.Path(),
+				Reason: "this file is too large to be looked at: " + reason(cause)}, false)
 			return nil
 		}
 		if err != nil {
@@ -139,7 +146,8 @@ func (a *applying) tooLarge(ctx context.Context, f File, cause error) error {
 		a.large[f.Content()] = names
 	}
 	if names {
-		a.problem(pratique.Problem{Path: f.Path(), Reason: "this file names the image and is too large to be edited: " + reason(cause)}, true)
+		a.problem(pratique.Problem{Path: f.Path(),
+			Reason: "this file names the image and is too large to be edited: " + reason(cause)}, true)
 	}
 	return nil
 }
@@ -161,7 +169,8 @@ func (a *applying) problem(p pratique.Problem, waits bool) {
 		}
 	}
 	if same < maxProblems {
-		a.made.problems = append(a.made.problems, TargetProblem{Target: a.target, Problem: p, Waits: waits})
+		a.made.problems = append(a.made.problems, TargetProblem{Target: a.target, Problem: p,
+			Waits: waits})
 	}
 }
 
@@ -178,7 +187,8 @@ func (c *counting) Read(p []byte) (int, error) {
 }
 
 // environmentNames are the names that folders of environments usually have.
-var environmentNames = []string{"dev", "development", "int", "integration", "live", "preprod", "preview", "prod", "production", "qa", "sandbox", "stage", "staging", "test", "testing", "uat"}
+var environmentNames = []string{"dev", "development", "int", "integration", "live", "preprod",
+	"preview", "prod", "production", "qa", "sandbox", "stage", "staging", "test", "testing", "uat"}
 
 // environments reports a target that has no path and so writes to several environments at once.
 func (a *applying) environments() {
@@ -195,7 +205,8 @@ func (a *applying) environments() {
 	}
 	if len(names) > 1 {
 		a.problem(pratique.Problem{Reason: fmt.Sprintf("the target has no path, and the image stands in folders of several environments (%s): "+
-			"each push is written to all of them at once, unless each has a target with its path", strings.Join(names, ", "))}, false)
+			"each push is written to all of them at once, unless each has a target with its path",
+			strings.Join(names, ", "))}, false)
 	}
 }
 
@@ -209,7 +220,8 @@ const (
 func excerpt(all []pratique.FileChange) []pratique.FileChange {
 	left := recordedBytes
 	for i, c := range all {
-		if left -= len(c.Path) + len(c.Old) + len(c.New) + len(c.Object.At(c.Field)); left < 0 || i == recordedFiles {
+		if left -= len(c.Path) + len(c.Old) + len(c.New) + len(c.Object.At(c.Field)); left < 0 ||
+			i == recordedFiles {
 			return all[:i:i]
 		}
 	}

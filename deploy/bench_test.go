@@ -17,8 +17,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/gitserver"
 )
 
-// manifests is a config repository of 10,000 files of about 1.3 KB: 4 clusters of 50 teams of 50 apps. One of
-// them names our image.
+// manifests is a config repository of 10,000 files of about 1.3 KB: 4 clusters of 50 teams of 50
+// apps. One of them names our image.
 func manifests() map[string]string {
 	files := map[string]string{}
 	filler := strings.Repeat("    # a line as they are in manifests, with some words\n", 20)
@@ -55,7 +55,8 @@ func benchServer(b *testing.B) (*gitserver.Server, string) {
 type anything struct{ digest pratique.Digest }
 
 func (a *anything) Summary(_ context.Context, s pratique.Subject) (verify.Summary, error) {
-	return verify.Summary{Envelope: one, Subject: s, Outcome: pratique.Allow, Profile: profile, VerifiedAt: time.Now()}, nil
+	return verify.Summary{Envelope: one, Subject: s, Outcome: pratique.Allow, Profile: profile,
+		VerifiedAt: time.Now()}, nil
 }
 
 func (a *anything) Digest(context.Context, pratique.ImageRef) (pratique.Digest, error) {
@@ -69,8 +70,10 @@ func benchGate(b *testing.B, url string, a *anything) *deploy.Gate {
 		b.Fatal(err)
 	}
 	b.Cleanup(repo.Close)
-	g, err := deploy.New(deploy.Config{Summaries: a, Tags: a, Profiles: []pratique.Profile{profile}, Now: time.Now,
-		Targets: []deploy.Target{{Name: "all", Images: []pratique.Glob{"registry.example.com/**"}, Repository: repo}}})
+	g, err := deploy.New(deploy.Config{Summaries: a, Tags: a, Profiles: []pratique.Profile{profile},
+		Now: time.Now,
+		Targets: []deploy.Target{{Name: "all", Images: []pratique.Glob{"registry.example.com/**"},
+			Repository: repo}}})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -86,8 +89,8 @@ func benchDeploy(b *testing.B, g *deploy.Gate, a *anything, i int) {
 	}
 }
 
-// BenchmarkCommitWarm is the gate on a repository it knows: verify, look at the branch, walk 10,000 files,
-// edit one, commit, push over HTTP.
+// BenchmarkCommitWarm is the gate on a repository it knows: verify, look at the branch, walk 10,000
+// files, edit one, commit, push over HTTP.
 func BenchmarkCommitWarm(b *testing.B) {
 	_, url := benchServer(b)
 	a := &anything{}
@@ -118,7 +121,8 @@ git -c user.name=x -c user.email=x@example.com commit -qam "deploy $2"
 git push -q origin HEAD:main`
 	for i := 0; b.Loop(); i++ {
 		dir := b.TempDir()
-		cmd := exec.CommandContext(b.Context(), "sh", "-c", script, "sh", url, pratique.DigestOf(fmt.Append(nil, i)).Hex())
+		cmd := exec.CommandContext(b.Context(), "sh", "-c", script, "sh", url,
+			pratique.DigestOf(fmt.Append(nil, i)).Hex())
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL="+os.DevNull)
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -20,16 +20,20 @@ func (o occupied) Busy() time.Duration { return o.wait }
 func TestBusy(t *testing.T) {
 	t.Parallel()
 	target := func(name string, r deploy.Repository) deploy.Target {
-		return deploy.Target{Name: name, Images: []pratique.Glob{"registry.example.com/**"}, Repository: r}
+		return deploy.Target{Name: name, Images: []pratique.Glob{"registry.example.com/**"},
+			Repository: r}
 	}
 	w := &world{}
-	g, err := deploy.New(deploy.Config{Summaries: w, Tags: w, Profiles: []pratique.Profile{profile}, Now: time.Now, Targets: []deploy.Target{
-		target("slow", occupied{wait: time.Minute}), target("free", occupied{}), target("odd", occupied{wait: -1}), target("silent", &branch{}),
-	}})
+	g, err := deploy.New(deploy.Config{Summaries: w, Tags: w, Profiles: []pratique.Profile{profile},
+		Now: time.Now, Targets: []deploy.Target{
+			target("slow", occupied{wait: time.Minute}), target("free", occupied{}),
+			target("odd", occupied{wait: -1}), target("silent", &branch{}),
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]time.Duration{"slow": time.Minute, "free": 0, "odd": 0, "silent": 0, "nosuch": 0, "": 0} {
+	for name, want := range map[string]time.Duration{"slow": time.Minute, "free": 0, "odd": 0,
+		"silent": 0, "nosuch": 0, "": 0} {
 		if got := g.Busy(name); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}

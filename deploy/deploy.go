@@ -1,6 +1,7 @@
-// Package deploy turns an allowed image into commits in config repositories. It is the gate: before it writes, it verifies the
-// signed verification summary itself, and it refuses a change whose tag has moved on. Package verify decides which summary
-// counts, package edit edits files, and package gitrepo pushes commits.
+// Package deploy turns an allowed image into commits in config repositories. It is the gate: before
+// it writes, it verifies the signed verification summary itself, and it refuses a change whose tag
+// has moved on. Package verify decides which summary counts, package edit edits files, and package
+// gitrepo pushes commits.
 package deploy
 
 import (
@@ -45,16 +46,17 @@ func (t Target) Validate() error {
 	return nil
 }
 
-// Matches reports whether the target asks for this image under this tag. An image that was pushed by digest
-// alone, as the platform children of an index are, matches no target.
+// Matches reports whether the target asks for this image under this tag. An image that was pushed
+// by digest alone, as the platform children of an index are, matches no target.
 func (t Target) Matches(repository pratique.Repository, tag string) bool {
-	return tag != "" && pratique.MatchAny(t.Images, repository.String()) && (len(t.Tags) == 0 || pratique.MatchAny(t.Tags, tag))
+	return tag != "" && pratique.MatchAny(t.Images, repository.String()) &&
+		(len(t.Tags) == 0 || pratique.MatchAny(t.Tags, tag))
 }
 
 // Summaries reads verification summaries from the registry; a [verify.Reader] does.
 type Summaries interface {
-	// Summary returns the summary of the subject that counts. It fails with kind NotFound if there is none and
-	// Unverified if there are some but none holds.
+	// Summary returns the summary of the subject that counts. It fails with kind NotFound if there
+	// is none and Unverified if there are some but none holds.
 	Summary(ctx context.Context, subject pratique.Subject) (verify.Summary, error)
 }
 
@@ -66,13 +68,15 @@ type Tags interface {
 
 // Outcome is how a change ended in one target.
 type Outcome struct {
-	// State is deployed if the target held the digest at the tip of its branch; superseded if the tag names another image by
-	// now, or something newer stands there; reverted if the digest was deployed before and somebody took it away; and
-	// allowed if the target has no file that names the image, or none that a sweep may write to.
+	// State is deployed if the target held the digest at the tip of its branch; superseded if the
+	// tag names another image by now, or something newer stands there; reverted if the digest was
+	// deployed before and somebody took it away; and allowed if the target has no file that names
+	// the image, or none that a sweep may write to.
 	State pratique.State
-	// Commit is the commit that this change made, or since which the branch holds the digest: that may be anybody's. It is
-	// set if the state is deployed. Files lists the values that name it; where Old equals New nothing had to be written. ID
-	// is empty if that commit is older than the history at hand.
+	// Commit is the commit that this change made, or since which the branch holds the digest: that
+	// may be anybody's. It is set if the state is deployed. Files lists the values that name it;
+	// where Old equals New nothing had to be written. ID is empty if that commit is older than the
+	// history at hand.
 	Commit *pratique.Commit
 	// Detail explains the state for people, and names what Git holds instead, with its commit.
 	Detail string
@@ -86,7 +90,8 @@ type Outcome struct {
 type TargetProblem struct {
 	Target string
 	pratique.Problem
-	// Waits is true if the place is, or may be, one of the image: then [Gate.Deploy] fails with kind Denied, and the
-	// change is to be tried again when people have changed the place. Other problems are only reported.
+	// Waits is true if the place is, or may be, one of the image: then [Gate.Deploy] fails with
+	// kind Denied, and the change is to be tried again when people have changed the place. Other
+	// problems are only reported.
 	Waits bool
 }

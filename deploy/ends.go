@@ -14,8 +14,8 @@ import (
 
 // end is how a change ended in one target without an error.
 type end struct {
-	// state is deployed if the tip of the branch holds the digest at every place of the target, allowed if there is no
-	// place for it, and otherwise superseded or reverted.
+	// state is deployed if the tip of the branch holds the digest at every place of the target,
+	// allowed if there is no place for it, and otherwise superseded or reverted.
 	state  pratique.State
 	commit pratique.Commit   // where it is deployed
 	detail string            // where it is not
@@ -33,7 +33,8 @@ func places(ctx context.Context, tip Tree, t Target, c pratique.Change) ([]prati
 	return all, err
 }
 
-// holds reports whether every place names the digest. A place for the tag alone names it with the tag.
+// holds reports whether every place names the digest. A place for the tag alone names it with the
+// tag.
 func holds(all []pratique.Place, c pratique.Change) bool {
 	return len(all) > 0 && holding(all, c) == len(all)
 }
@@ -49,8 +50,10 @@ func holding(all []pratique.Place, c pratique.Change) int {
 	return n
 }
 
-// others returns the places that do not hold the digest, with the commits that last changed them, newest first.
-func others(ctx context.Context, tip Tip, c pratique.Change, all []pratique.Place) ([]pratique.Place, error) {
+// others returns the places that do not hold the digest, with the commits that last changed them,
+// newest first.
+func others(ctx context.Context, tip Tip, c pratique.Change,
+	all []pratique.Place) ([]pratique.Place, error) {
 	var found []pratique.Place
 	for _, p := range all {
 		if len(found) == pratique.MaxPlaces {
@@ -67,7 +70,8 @@ func others(ctx context.Context, tip Tip, c pratique.Change, all []pratique.Plac
 	return found, nil
 }
 
-// date fills in since when each place has its value. The answer is the same for all places of a file.
+// date fills in since when each place has its value. The answer is the same for all places of a
+// file.
 func date(ctx context.Context, tip Tip, image edit.Image, places []pratique.Place) error {
 	type origin struct {
 		commit string
@@ -105,8 +109,8 @@ func since(ctx context.Context, tip Tip, image edit.Image, path string) (string,
 	})
 }
 
-// sameValue reports whether two places of one file name the same image. Line and entry do not count: they change with what
-// stands above.
+// sameValue reports whether two places of one file name the same image. Line and entry do not
+// count: they change with what stands above.
 func sameValue(a, b pratique.Place) bool {
 	a.Line, a.Object, a.Field = 0, pratique.Object{}, ""
 	b.Line, b.Object, b.Field = 0, pratique.Object{}, ""
@@ -130,20 +134,22 @@ func (g *Gate) inPlace(ctx context.Context, tip Tip, m *branchHistory, made edit
 		if commit.ID == "" {
 			commit.ID, commit.At = l.ID, l.At.UTC().Truncate(time.Second)
 		}
-		commit.Created = l.ID == commit.ID && c.Event != "" && l.event == c.Event // and the fact about it was lost
+		// and the fact about it was lost
+		commit.Created = l.ID == commit.ID && c.Event != "" && l.event == c.Event
 	}
 	return end{state: pratique.StateDeployed, commit: commit}, nil
 }
 
-// gone is the end of a change that was deployed before and that the branch no longer holds. Nothing is written: a person
-// removed it, or a newer image replaced it.
+// gone is the end of a change that was deployed before and that the branch no longer holds. Nothing
+// is written: a person removed it, or a newer image replaced it.
 func (g *Gate) gone(ctx context.Context, tip Tip, m *branchHistory, all []pratique.Place) (end, error) {
 	c, t := m.change, m.target
 	there, err := others(ctx, tip, c, all)
 	if err != nil {
 		return end{}, err
 	}
-	e := end{state: pratique.StateReverted, drift: &pratique.Drifted{Target: t.Name, Tip: tip.ID(), Places: slices.Clone(there)}}
+	e := end{state: pratique.StateReverted, drift: &pratique.Drifted{Target: t.Name, Tip: tip.ID(),
+		Places: slices.Clone(there)}}
 	back := fmt.Sprintf("submit %s:%s with a token that has rollback: true", c.Subject.Repository, c.Tag)
 	switch {
 	case len(there) == 0:
@@ -185,7 +191,8 @@ func describePlace(c pratique.Change, p pratique.Place, since string) string {
 	if !p.Digest.IsZero() {
 		what += "@" + p.Digest.String()
 	}
-	text := fmt.Sprintf("Git holds %s in %s, line %d%s", what, oneLine(p.Path), p.Line, in(p.Object, p.Field))
+	text := fmt.Sprintf("Git holds %s in %s, line %d%s", what, oneLine(p.Path), p.Line,
+		in(p.Object, p.Field))
 	if since != "" {
 		text += ", since commit " + since
 	}

@@ -22,7 +22,8 @@ type Config struct {
 	Verifier string
 	// MaxAge is how old a summary may be, 24 hours if zero.
 	MaxAge time.Duration
-	// Ages returns when images were built. It is asked if nothing else shows which of two images is older. It may be nil.
+	// Ages returns when images were built. It is asked if nothing else shows which of two images is
+	// older. It may be nil.
 	Ages Ages
 	Now  func() time.Time
 }
@@ -39,8 +40,11 @@ func New(c Config) (*Gate, error) {
 	if c.Summaries == nil || c.Tags == nil || c.Now == nil {
 		return nil, pratique.Errorf(pratique.Invalid, op, "summaries, tags and clock are needed")
 	}
-	if len(c.Profiles) == 0 || slices.ContainsFunc(c.Profiles, func(p pratique.Profile) bool { return p.Name == "" || p.Digest.IsZero() }) {
-		return nil, pratique.Errorf(pratique.Invalid, op, "name at least one profile, with its digest, whose verdicts are accepted")
+	if len(c.Profiles) == 0 || slices.ContainsFunc(c.Profiles, func(p pratique.Profile) bool {
+		return p.Name == "" || p.Digest.IsZero()
+	}) {
+		return nil, pratique.Errorf(pratique.Invalid, op,
+			"name at least one profile, with its digest, whose verdicts are accepted")
 	}
 	if c.MaxAge <= 0 {
 		c.MaxAge = 24 * time.Hour
@@ -77,7 +81,8 @@ func (g *Gate) Targets(repository pratique.Repository, tag string) (names []stri
 	return nil, fmt.Sprintf("no target asks for %s:%s", repository, tag)
 }
 
-// Check returns nil if the subject's verification summary allows it; the errors are those of [Gate.Deploy].
+// Check returns nil if the subject's verification summary allows it; the errors are those of
+// [Gate.Deploy].
 func (g *Gate) Check(ctx context.Context, s pratique.Subject) error {
 	if err := check(pratique.Change{Subject: s}); err != nil {
 		return pratique.Wrap(pratique.Invalid, "deploy", s.String(), err)
@@ -86,15 +91,17 @@ func (g *Gate) Check(ctx context.Context, s pratique.Subject) error {
 	return pratique.Wrap(pratique.Unknown, "deploy", s.String(), err)
 }
 
-// Deploy writes the change to one target in one commit. Of the change it uses what identifies it: Subject, Tag and Event. It
-// reads and checks the verification summary itself, and resolves the tag again before the commit. Verdict, VSA and Profile are
-// ignored and may be zero; the commit's trailers name those of the verified summary. A target that does not ask for the image,
-// or is no longer configured, ends as allowed.
+// Deploy writes the change to one target in one commit. Of the change it uses what identifies it:
+// Subject, Tag and Event. It reads and checks the verification summary itself, and resolves the tag
+// again before the commit. Verdict, VSA and Profile are ignored and may be zero; the commit's
+// trailers name those of the verified summary. A target that does not ask for the image, or is no
+// longer configured, ends as allowed.
 //
-// Errors have kind Unverified if there is no summary or it does not allow the image, and Stale if it is too old:
-// the gate refuses, and a new attestation may help. No other failure has these kinds; it has the kind of what
-// failed, or Denied where that would be one of the two, and Denied if a place of the image cannot be edited until
-// people change it, with its path and line; the other places of the image were written, and the outcome has their commit.
+// Errors have kind Unverified if there is no summary or it does not allow the image, and Stale if
+// it is too old: the gate refuses, and a new attestation may help. No other failure has these
+// kinds; it has the kind of what failed, or Denied where that would be one of the two, and Denied
+// if a place of the image cannot be edited until people change it, with its path and line; the
+// other places of the image were written, and the outcome has their commit.
 func (g *Gate) Deploy(ctx context.Context, target string, c pratique.Change) (Outcome, error) {
 	const op = "deploy"
 	if err := check(c); err != nil {
@@ -108,7 +115,9 @@ func (g *Gate) Deploy(ctx context.Context, target string, c pratique.Change) (Ou
 	c.VSA, c.Profile, c.Verdict = vsa.Envelope, vsa.Profile, vsa.Verdict
 	t, ok := g.target(target)
 	if !ok || !t.Matches(c.Subject.Repository, c.Tag) {
-		return Outcome{State: pratique.StateAllowed, Detail: fmt.Sprintf("target %s no longer asks for %s:%s", target, c.Subject.Repository, c.Tag)}, nil
+		return Outcome{State: pratique.StateAllowed,
+			Detail: fmt.Sprintf("target %s no longer asks for %s:%s", target, c.Subject.Repository,
+				c.Tag)}, nil
 	}
 	e, problems, err := g.write(ctx, t, c)
 	out := Outcome{State: e.state, Drifted: e.drift, Problems: problems}
@@ -125,7 +134,8 @@ func (g *Gate) Deploy(ctx context.Context, target string, c pratique.Change) (Ou
 	case errors.Is(err, errSuperseded):
 		out.State, out.Detail = pratique.StateSuperseded, err.Error()
 	case err != nil:
-		return out, pratique.Wrap(pratique.Unknown, op, c.Subject.String(), fmt.Errorf("target %s: %w", t.Name, noRefusal(err)))
+		return out, pratique.Wrap(pratique.Unknown, op, c.Subject.String(),
+			fmt.Errorf("target %s: %w", t.Name, noRefusal(err)))
 	case out.State == pratique.StateAllowed && out.Detail == "":
 		out.Detail = fmt.Sprintf("no place below %s of target %s asks for %s:%s; pratique why says what names the image there, docs/editing.md how it is marked", below(t), t.Name, c.Subject.Repository, c.Tag)
 	}
@@ -140,8 +150,9 @@ func (g *Gate) target(name string) (Target, bool) {
 	return g.c.Targets[i], true
 }
 
-// Busy returns for how long starting a change of the target makes no sense, because other updates of its repository are waiting
-// or its server is backing off. It is 0 if the target can be written, or is unknown.
+// Busy returns for how long starting a change of the target makes no sense, because other updates
+// of its repository are waiting or its server is backing off. It is 0 if the target can be written,
+// or is unknown.
 func (g *Gate) Busy(target string) time.Duration {
 	t, ok := g.target(target)
 	if !ok {
@@ -162,7 +173,8 @@ func noRefusal(err error) error {
 	return err
 }
 
-// check validates the text of a change, which came in a message, before any of it gets into files and commits.
+// check validates the text of a change, which came in a message, before any of it gets into files
+// and commits.
 func check(c pratique.Change) error {
 	if c.Subject.Digest.IsZero() {
 		return errors.New("the change names no digest")
@@ -189,15 +201,19 @@ func (g *Gate) verify(ctx context.Context, s pratique.Subject) (verify.Summary, 
 	case v.Subject != s:
 		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it is about %s", v.Subject)
 	case !slices.Contains(g.c.Profiles, v.Profile):
-		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made with profile %.200s, which is not accepted here", v.Profile)
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op,
+			"it was made with profile %.200s, which is not accepted here", v.Profile)
 	case g.c.Verifier != "" && v.Verifier != g.c.Verifier:
-		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it was made by %q, want %q", oneLine(v.Verifier), g.c.Verifier)
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op,
+			"it was made by %q, want %q", oneLine(v.Verifier), g.c.Verifier)
 	case v.Envelope.IsZero():
 		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "it has no digest")
 	case v.VerifiedAt.After(now.Add(skew)):
-		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op, "its time is in the future: %s", v.VerifiedAt.UTC().Format(time.RFC3339))
+		return verify.Summary{}, pratique.Errorf(pratique.Unverified, op,
+			"its time is in the future: %s", v.VerifiedAt.UTC().Format(time.RFC3339))
 	case now.Sub(v.VerifiedAt) > g.c.MaxAge:
-		return verify.Summary{}, pratique.Errorf(pratique.Stale, op, "it was made at %s, more than %s ago", v.VerifiedAt.UTC().Format(time.RFC3339), g.c.MaxAge)
+		return verify.Summary{}, pratique.Errorf(pratique.Stale, op,
+			"it was made at %s, more than %s ago", v.VerifiedAt.UTC().Format(time.RFC3339), g.c.MaxAge)
 	}
 	return v, nil
 }

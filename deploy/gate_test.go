@@ -100,7 +100,8 @@ func newWorld(t *testing.T, targets ...deploy.Target) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Close() })
-	w := &world{t: t, server: server, tags: map[string]pratique.Digest{"v1": one}, vsas: map[pratique.Digest]verify.Summary{}}
+	w := &world{t: t, server: server, tags: map[string]pratique.Digest{"v1": one},
+		vsas: map[pratique.Digest]verify.Summary{}}
 	for _, d := range []pratique.Digest{one, two} {
 		w.vsas[d] = passed(d)
 	}
@@ -119,15 +120,19 @@ func newWorld(t *testing.T, targets ...deploy.Target) *world {
 
 func passed(d pratique.Digest) verify.Summary {
 	return verify.Summary{
-		Envelope: pratique.DigestOf([]byte("vsa " + d.Hex())), Subject: pratique.Subject{Repository: app, Digest: d}, Verifier: "https://pratique.example",
-		Outcome: pratique.Allow, Profile: profile, Verdict: pratique.DigestOf([]byte("verdict " + d.Hex())), VerifiedAt: now.Add(-time.Hour),
+		Envelope: pratique.DigestOf([]byte("vsa " + d.Hex())),
+		Subject:  pratique.Subject{Repository: app, Digest: d}, Verifier: "https://pratique.example",
+		Outcome: pratique.Allow, Profile: profile,
+		Verdict: pratique.DigestOf([]byte("verdict " + d.Hex())), VerifiedAt: now.Add(-time.Hour),
 	}
 }
 
 // newGate opens the repository anew, as another process would.
 func (w *world) newGate(targets ...deploy.Target) *deploy.Gate {
 	w.t.Helper()
-	repo, err := gitrepo.Open(gitrepo.Config{URL: w.url, Tries: 50, SigningKey: w.key}, func() time.Time { return now })
+	repo, err := gitrepo.Open(gitrepo.Config{URL: w.url, Tries: 50, SigningKey: w.key}, func() time.Time {
+		return now
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -144,7 +149,8 @@ func (w *world) gateOf(repo deploy.Repository, targets ...deploy.Target) *deploy
 		}
 		targets[i].Repository = repo
 	}
-	g, err := deploy.New(deploy.Config{Targets: targets, Summaries: w, Tags: w, Profiles: []pratique.Profile{profile},
+	g, err := deploy.New(deploy.Config{Targets: targets, Summaries: w, Tags: w,
+		Profiles: []pratique.Profile{profile},
 		Verifier: "https://pratique.example", Ages: w, Now: func() time.Time { return now }})
 	if err != nil {
 		w.t.Fatal(err)
@@ -171,47 +177,60 @@ func (w *world) tag(name string, d pratique.Digest) {
 
 func change(d pratique.Digest, event string) pratique.Change {
 	return pratique.Change{Subject: pratique.Subject{Repository: app, Digest: d}, Tag: "v1", Event: event,
-		Verdict: pratique.DigestOf([]byte("claimed")), VSA: pratique.DigestOf([]byte("claimed")), Profile: pratique.Profile{Name: "claimed", Digest: profile.Digest}}
+		Verdict: pratique.DigestOf([]byte("claimed")), VSA: pratique.DigestOf([]byte("claimed")),
+		Profile: pratique.Profile{Name: "claimed", Digest: profile.Digest}}
 }
 
 func TestDeploy(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, deploy.Target{Name: "prod", Path: "prod"}, deploy.Target{Name: "test", Path: "test"}, deploy.Target{Name: "none", Path: "none"},
+	w := newWorld(t, deploy.Target{Name: "prod", Path: "prod"},
+		deploy.Target{Name: "test", Path: "test"}, deploy.Target{Name: "none", Path: "none"},
 		deploy.Target{Name: "releases", Tags: []pratique.Glob{"release-*"}})
 	o, err := deployAll(t.Context(), w.gate, change(one, "event-1"))
 	if err != nil || o.Superseded || o.NoTarget || len(o.Commits) != 2 {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	c := o.Commits[0]
-	if c.Target != "prod" || c.Remote != w.url || c.Branch != "main" || c.ID != w.git("rev-parse", "main^") || o.Commits[1].ID != w.git("rev-parse", "main") || c.At.IsZero() {
+	if c.Target != "prod" || c.Remote != w.url || c.Branch != "main" ||
+		c.ID != w.git("rev-parse", "main^") ||
+		o.Commits[1].ID != w.git("rev-parse", "main") || c.At.IsZero() {
 		t.Errorf("commit %+v", c)
 	}
 	ref := "registry.example.com/team/app:v1@" + one.String()
 	want := []pratique.FileChange{
-		{Path: "prod/deploy.yaml", Line: 2, Field: "image", Old: "registry.example.com/team/app:0", New: ref},
-		{Path: "prod/kustomization.yaml", Line: 3, Object: pratique.Object{Kind: "Kustomization"}, Field: "images[0].newTag", Old: "old", New: "v1"},
-		{Path: "prod/kustomization.yaml", Line: 4, Object: pratique.Object{Kind: "Kustomization"}, Field: "images[0].digest", New: one.String()},
+		{Path: "prod/deploy.yaml", Line: 2, Field: "image", Old: "registry.example.com/team/app:0",
+			New: ref},
+		{Path: "prod/kustomization.yaml", Line: 3, Object: pratique.Object{Kind: "Kustomization"},
+			Field: "images[0].newTag", Old: "old", New: "v1"},
+		{Path: "prod/kustomization.yaml", Line: 4, Object: pratique.Object{Kind: "Kustomization"},
+			Field: "images[0].digest", New: one.String()},
 	}
 	if diff := cmp.Diff(want, c.Files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
-	if got := w.git("show", "main:prod/deploy.yaml"); got != "# note\r\nimage: "+ref+" # {\"$pratique\": \"registry.example.com/team/app\"}\r" {
+	if got := w.git("show", "main:prod/deploy.yaml"); got != "# note\r\nimage: "+ref+
+		" # {\"$pratique\": \"registry.example.com/team/app\"}\r" {
 		t.Errorf("deploy.yaml is %q", got)
 	}
-	if got := w.git("log", "-1", "--format=%B", "main^"); !strings.Contains(got, "\n- prod/kustomization.yaml, line 4 (Kustomization images[0].digest): (none) -> "+one.String()+"\n") {
+	if got := w.git("log", "-1", "--format=%B", "main^"); !strings.Contains(got,
+		"\n- prod/kustomization.yaml, line 4 (Kustomization images[0].digest): (none) -> "+
+			one.String()+"\n") {
 		t.Errorf("the message names no object: %s", got)
 	}
-	if got := w.git("diff", "--name-only", w.before, "main^"); got != "prod/deploy.yaml\nprod/kustomization.yaml" {
+	if got := w.git("diff", "--name-only", w.before,
+		"main^"); got != "prod/deploy.yaml\nprod/kustomization.yaml" {
 		t.Errorf("the commit for prod changed %q", got)
 	}
 	message := w.git("log", "-1", "--format=%B", "main^")
-	if subject, _, _ := strings.Cut(message, "\n"); subject != fmt.Sprintf("deploy registry.example.com/team/app:v1 sha256:%.12s to prod", one.Hex()) {
+	if subject, _, _ := strings.Cut(message,
+		"\n"); subject != fmt.Sprintf("deploy registry.example.com/team/app:v1 sha256:%.12s to prod", one.Hex()) {
 		t.Errorf("subject is %q", subject)
 	}
 	// The evidence is what the gate verified, not what the message claimed.
 	vsa := w.vsas[one]
 	wantTrailers := fmt.Sprintf("Pratique-Image: registry.example.com/team/app@%s\nPratique-Tag: v1\nPratique-Target: prod\nPratique-Verdict: %s\n"+
-		"Pratique-VSA: %s\nPratique-Profile: %s\nPratique-Event: event-1", one, vsa.Verdict, vsa.Envelope, profile)
+		"Pratique-VSA: %s\nPratique-Profile: %s\nPratique-Event: event-1", one, vsa.Verdict,
+		vsa.Envelope, profile)
 	if diff := cmp.Diff(wantTrailers, parsedTrailers(t, message)); diff != "" {
 		t.Errorf("trailers as git reads them (-want +got):\n%s", diff)
 	}
@@ -231,7 +250,8 @@ func TestClaimsAreIgnored(t *testing.T) {
 		}
 		said = append(said, w.git("log", "-1", "--format=%B", "main"))
 	}
-	if diff := cmp.Diff(said[0], said[1]); diff != "" || !strings.Contains(said[0], "Pratique-Verdict: ") {
+	if diff := cmp.Diff(said[0], said[1]); diff != "" ||
+		!strings.Contains(said[0], "Pratique-Verdict: ") {
 		t.Errorf("messages (-without +with claims):\n%s\n%s", diff, said[0])
 	}
 }
@@ -266,21 +286,26 @@ func TestRepeated(t *testing.T) {
 	again("same event", w.gate, "event-1", "1", first.Commits[0].ID)
 	again("same event, new process", w.newGate(prod), "event-1", "1", first.Commits[0].ID)
 	again("other event", w.gate, "event-2", "1", first.Commits[0].ID)
-	if _, err := w.server.Advance(t.Context(), "config", "other", map[string]string{"x": "y"}); err != nil {
+	if _, err := w.server.Advance(t.Context(), "config", "other",
+		map[string]string{"x": "y"}); err != nil {
 		t.Fatal(err)
 	}
 	again("others on top, new process", w.newGate(prod), "event-2", "2", first.Commits[0].ID)
 
-	// A person takes it back: no event for the same digest may bring it again, and none says that it is deployed.
+	// A person takes it back: no event for the same digest may bring it again, and none says that
+	// it is deployed.
 	takenBack := func(name string, g *deploy.Gate, event string) {
 		t.Helper()
 		o, err := deployAll(t.Context(), g, change(one, event))
-		if err != nil || !o.Reverted || o.Superseded || o.NoTarget || len(o.Commits) != 0 || w.commits() != "3" || len(o.Drifted) != 1 {
+		if err != nil || !o.Reverted || o.Superseded || o.NoTarget || len(o.Commits) != 0 ||
+			w.commits() != "3" || len(o.Drifted) != 1 {
 			t.Fatalf("%s: %+v, %v, %s commits", name, o, err, w.commits())
 		}
 		by := w.git("rev-parse", "main")
-		if d := o.Drifted[0]; d.Target != "prod" || d.State != pratique.StateReverted || d.Tip != by || len(d.Places) != 2 ||
-			d.Places[0].Since != by || !strings.Contains(o.Detail, first.Commits[0].ID) || !strings.Contains(o.Detail, "revert that commit") || !strings.Contains(o.Detail, by) {
+		if d := o.Drifted[0]; d.Target != "prod" || d.State != pratique.StateReverted ||
+			d.Tip != by || len(d.Places) != 2 ||
+			d.Places[0].Since != by || !strings.Contains(o.Detail, first.Commits[0].ID) ||
+			!strings.Contains(o.Detail, "revert that commit") || !strings.Contains(o.Detail, by) {
 			t.Errorf("%s: %+v", name, o)
 		}
 	}
@@ -295,14 +320,15 @@ func TestRepeated(t *testing.T) {
 	for i, d := range []pratique.Digest{two, one} {
 		w.tag("v1", d)
 		o, err := deployAll(t.Context(), w.gate, change(d, "event-1"))
-		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || w.commits() != fmt.Sprint(4+i) {
+		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") ||
+			w.commits() != fmt.Sprint(4+i) {
 			t.Errorf("digest %d after a revert: %+v, %v", i, o, err)
 		}
 	}
 }
 
-// TestOlderThanTheClone: a new process finds the commit although it is below what a new clone has. Only where it is
-// older than everything that is looked at, the files decide.
+// TestOlderThanTheClone: a new process finds the commit although it is below what a new clone has.
+// Only where it is older than everything that is looked at, the files decide.
 func TestOlderThanTheClone(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -310,18 +336,23 @@ func TestOlderThanTheClone(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.others(25)
-	o, err := deployAll(t.Context(), w.newGate(deploy.Target{Name: "prod", Path: "prod"}), change(one, "event-2"))
-	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main~25") || w.commits() != "26" {
+	o, err := deployAll(t.Context(), w.newGate(deploy.Target{Name: "prod", Path: "prod"}),
+		change(one, "event-2"))
+	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main~25") ||
+		w.commits() != "26" {
 		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
 	}
 	w.others(2000)
-	o, err = deployAll(t.Context(), w.newGate(deploy.Target{Name: "prod", Path: "prod"}), change(one, "event-2"))
-	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != "" || len(o.Commits[0].Files) != 3 || w.commits() != "2026" {
+	o, err = deployAll(t.Context(), w.newGate(deploy.Target{Name: "prod", Path: "prod"}),
+		change(one, "event-2"))
+	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != "" || len(o.Commits[0].Files) != 3 ||
+		w.commits() != "2026" {
 		t.Errorf("%+v, %v, %s commits", o, err, w.commits())
 	}
 }
 
-// TestBackAndForth: pushing one, two and one again deploys one, even if the sender gave both pushes one id.
+// TestBackAndForth: pushing one, two and one again deploys one, even if the sender gave both pushes
+// one id.
 func TestBackAndForth(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -331,14 +362,17 @@ func TestBackAndForth(t *testing.T) {
 	}{{one, "event-1"}, {two, "event-2"}, {one, "event-1"}} {
 		w.tag("v1", step.digest)
 		o, err := deployAll(t.Context(), w.gate, change(step.digest, step.event))
-		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || w.commits() != fmt.Sprint(i+1) {
+		if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") ||
+			w.commits() != fmt.Sprint(i+1) {
 			t.Errorf("step %d: %+v, %v", i, o, err)
 		}
-		if !strings.Contains(w.git("show", "main:prod/kustomization.yaml"), "digest: "+step.digest.String()) {
+		if !strings.Contains(w.git("show", "main:prod/kustomization.yaml"), "digest: "+
+			step.digest.String()) {
 			t.Errorf("step %d: not deployed", i)
 		}
 	}
-	if got := parsedTrailers(t, w.git("log", "-1", "--format=%B", "main")); !strings.HasSuffix(got, "Pratique-Previous: "+two.String()) {
+	if got := parsedTrailers(t, w.git("log", "-1", "--format=%B", "main")); !strings.HasSuffix(got,
+		"Pratique-Previous: "+two.String()) {
 		t.Errorf("the replaced digest is not named: %s", got)
 	}
 }
@@ -380,7 +414,8 @@ func (w *world) moveAt(n, at int) {
 }
 
 func (w *world) advance() {
-	if _, err := w.server.Advance(context.WithoutCancel(w.t.Context()), "config", "other", map[string]string{"other": "x"}); err != nil {
+	if _, err := w.server.Advance(context.WithoutCancel(w.t.Context()), "config", "other",
+		map[string]string{"other": "x"}); err != nil {
 		w.t.Error(err)
 	}
 }
@@ -391,18 +426,42 @@ func TestRefusals(t *testing.T) {
 		spoil func(w *world, v *verify.Summary, c *pratique.Change)
 		kind  pratique.Kind
 	}{
-		"failed":         {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Outcome = pratique.Deny }, pratique.Unverified},
-		"no outcome":     {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Outcome = "" }, pratique.Unverified},
-		"other digest":   {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Subject.Digest = two }, pratique.Unverified},
-		"other place":    {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Subject.Repository.Path = "team/other" }, pratique.Unverified},
-		"other policy":   {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Profile.Digest = one }, pratique.Unverified},
-		"no policy":      {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Profile.Digest = pratique.Digest{} }, pratique.Unverified},
-		"other name":     {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Profile.Name = "lenient" }, pratique.Unverified},
-		"other verifier": {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Verifier = "https://evil.example" }, pratique.Unverified},
-		"no envelope":    {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.Envelope = pratique.Digest{} }, pratique.Unverified},
-		"stale":          {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.VerifiedAt = now.Add(-24*time.Hour - 1) }, pratique.Stale},
-		"no time":        {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.VerifiedAt = time.Time{} }, pratique.Stale},
-		"from tomorrow":  {func(_ *world, v *verify.Summary, _ *pratique.Change) { v.VerifiedAt = now.Add(time.Hour) }, pratique.Unverified},
+		"failed": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.Outcome = pratique.Deny
+		}, pratique.Unverified},
+		"no outcome": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.Outcome = ""
+		}, pratique.Unverified},
+		"other digest": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.Subject.Digest = two
+		}, pratique.Unverified},
+		"other place": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.Subject.Repository.Path = "team/other"
+		}, pratique.Unverified},
+		"other policy": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.Profile.Digest = one
+		}, pratique.Unverified},
+		"no policy": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.Profile.Digest = pratique.Digest{}
+		}, pratique.Unverified},
+		"other name": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.Profile.Name = "lenient"
+		}, pratique.Unverified},
+		"other verifier": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.Verifier = "https://evil.example"
+		}, pratique.Unverified},
+		"no envelope": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.Envelope = pratique.Digest{}
+		}, pratique.Unverified},
+		"stale": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.VerifiedAt = now.Add(-24*time.Hour - 1)
+		}, pratique.Stale},
+		"no time": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.VerifiedAt = time.Time{}
+		}, pratique.Stale},
+		"from tomorrow": {func(_ *world, v *verify.Summary, _ *pratique.Change) {
+			v.VerifiedAt = now.Add(time.Hour)
+		}, pratique.Unverified},
 		"none": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
 			w.vsaErr = pratique.Errorf(pratique.NotFound, "read", "none")
 		}, pratique.Unverified},
@@ -412,13 +471,21 @@ func TestRefusals(t *testing.T) {
 		"tag cannot be trusted": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
 			w.tagErr = pratique.Errorf(pratique.Unverified, "resolve", "odd certificate")
 		}, pratique.Denied},
-		"no branch": {func(w *world, _ *verify.Summary, _ *pratique.Change) { w.git("branch", "-m", "main", "trunk") }, pratique.Unavailable},
+		"no branch": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
+			w.git("branch", "-m", "main", "trunk")
+		}, pratique.Unavailable},
 		"tag unknown": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
 			w.tagErr = pratique.Errorf(pratique.Unavailable, "resolve", "away")
 		}, pratique.Unavailable},
-		"forged tag":     {func(_ *world, _ *verify.Summary, c *pratique.Change) { c.Tag = "v1\nPratique-Tag: v2" }, pratique.Invalid},
-		"no digest":      {func(_ *world, _ *verify.Summary, c *pratique.Change) { c.Subject.Digest = pratique.Digest{} }, pratique.Invalid},
-		"forged subject": {func(_ *world, _ *verify.Summary, c *pratique.Change) { c.Subject.Repository.Path = "a\nb" }, pratique.Invalid},
+		"forged tag": {func(_ *world, _ *verify.Summary, c *pratique.Change) {
+			c.Tag = "v1\nPratique-Tag: v2"
+		}, pratique.Invalid},
+		"no digest": {func(_ *world, _ *verify.Summary, c *pratique.Change) {
+			c.Subject.Digest = pratique.Digest{}
+		}, pratique.Invalid},
+		"forged subject": {func(_ *world, _ *verify.Summary, c *pratique.Change) {
+			c.Subject.Repository.Path = "a\nb"
+		}, pratique.Invalid},
 		"push refused": {func(w *world, _ *verify.Summary, _ *pratique.Change) {
 			if err := w.server.Reject("config", "frozen"); err != nil {
 				w.t.Error(err)
@@ -445,12 +512,14 @@ func TestRefusals(t *testing.T) {
 
 func TestNoTarget(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, deploy.Target{Name: "docs", Path: "docs"}, deploy.Target{Name: "prod", Path: "prod", Tags: []pratique.Glob{"v*"}})
+	w := newWorld(t, deploy.Target{Name: "docs", Path: "docs"},
+		deploy.Target{Name: "prod", Path: "prod", Tags: []pratique.Glob{"v*"}})
 	w.tag("main", one)
 	for _, tag := range []string{"", "main"} {
 		c := change(one, "event-1")
 		c.Tag = tag
-		if o, err := deployAll(t.Context(), w.gate, c); err != nil || !o.NoTarget || len(o.Commits) != 0 || o.Detail == "" {
+		if o, err := deployAll(t.Context(), w.gate, c); err != nil || !o.NoTarget ||
+			len(o.Commits) != 0 || o.Detail == "" {
 			t.Errorf("tag %q: %+v, %v", tag, o, err)
 		}
 	}
@@ -459,18 +528,23 @@ func TestNoTarget(t *testing.T) {
 	}
 }
 
-// TestOneTargetFails: the others are served, the error says which failed, and the next delivery finishes.
+// TestOneTargetFails: the others are served, the error says which failed, and the next delivery
+// finishes.
 func TestOneTargetFails(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, deploy.Target{Name: "broken", Path: "broken"}, deploy.Target{Name: "prod", Path: "prod"})
-	if _, err := w.server.Advance(t.Context(), "config", "x", map[string]string{"broken/a.yaml": "a: b # {\"$pratique\": \"registry.example.com/team/app\", \"writes\": 1}\n"}); err != nil {
+	w := newWorld(t, deploy.Target{Name: "broken", Path: "broken"},
+		deploy.Target{Name: "prod", Path: "prod"})
+	if _, err := w.server.Advance(t.Context(), "config", "x",
+		map[string]string{"broken/a.yaml": "a: b # {\"$pratique\": \"registry.example.com/team/app\", \"writes\": 1}\n"}); err != nil {
 		t.Fatal(err)
 	}
 	o, err := deployAll(t.Context(), w.gate, change(one, "event-1"))
-	if pratique.KindOf(err) != pratique.Denied || !strings.Contains(err.Error(), "target broken: edit: broken/a.yaml:1") || len(o.Commits) != 1 {
+	if pratique.KindOf(err) != pratique.Denied ||
+		!strings.Contains(err.Error(), "target broken: edit: broken/a.yaml:1") || len(o.Commits) != 1 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if _, err := w.server.Advance(t.Context(), "config", "x", map[string]string{"broken/a.yaml": "a: registry.example.com/team/app # {\"$pratique\": \"registry.example.com/team/app\"}\n"}); err != nil {
+	if _, err := w.server.Advance(t.Context(), "config", "x",
+		map[string]string{"broken/a.yaml": "a: registry.example.com/team/app # {\"$pratique\": \"registry.example.com/team/app\"}\n"}); err != nil {
 		t.Fatal(err)
 	}
 	o, err = deployAll(t.Context(), w.gate, change(one, "event-1"))
@@ -483,7 +557,8 @@ func TestOneTargetFails(t *testing.T) {
 func TestEventText(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	if _, err := deployAll(t.Context(), w.gate, change(one, "x\nPratique-Profile: forged\r\n\u2028y\x00"+strings.Repeat("z", 2000))); err != nil {
+	if _, err := deployAll(t.Context(), w.gate,
+		change(one, "x\nPratique-Profile: forged\r\n\u2028y\x00"+strings.Repeat("z", 2000))); err != nil {
 		t.Fatal(err)
 	}
 	got := parsedTrailers(t, w.git("log", "-1", "--format=%B", "main"))
@@ -492,8 +567,8 @@ func TestEventText(t *testing.T) {
 	}
 }
 
-// TestConcurrentGates: two processes and many events, each digest and event several times: at most one commit
-// for each digest, and the newest is in place at the end.
+// TestConcurrentGates: two processes and many events, each digest and event several times: at most
+// one commit for each digest, and the newest is in place at the end.
 func TestConcurrentGates(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -542,7 +617,8 @@ func TestNew(t *testing.T) {
 		"bad name":    func(c *deploy.Config) { c.Targets[0].Name = "a\nb" },
 		"no repo":     func(c *deploy.Config) { c.Targets[0].Repository = nil },
 	} {
-		c := deploy.Config{Targets: []deploy.Target{good}, Summaries: w, Tags: w, Profiles: []pratique.Profile{profile}, Now: time.Now}
+		c := deploy.Config{Targets: []deploy.Target{good}, Summaries: w, Tags: w,
+			Profiles: []pratique.Profile{profile}, Now: time.Now}
 		if _, err := deploy.New(c); err != nil {
 			t.Fatal(err)
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
-// maxConfirmed bounds how many of our commits are checked against what their trailers claim. Commits of others do not count:
-// whether a commit is ours is checked first.
+// maxConfirmed bounds how many of our commits are checked against what their trailers claim.
+// Commits of others do not count: whether a commit is ours is checked first.
 const maxConfirmed = 500
 
 // claim is what the trailers of a commit claim. Anybody can write trailers.
@@ -43,7 +43,8 @@ func claimOf(p Past, image pratique.Repository, now time.Time) (claim, bool) {
 	if err != nil || name != image.String() || values[trailerTag] == "" || values[trailerTarget] == "" {
 		return claim{}, false
 	}
-	c := claim{Past: p, target: values[trailerTarget], tag: values[trailerTag], event: values[trailerEvent], digest: d}
+	c := claim{Past: p, target: values[trailerTarget], tag: values[trailerTag],
+		event: values[trailerEvent], digest: d}
 	// A commit cannot know of a push that comes after it. Its own time has no fractions of a second.
 	at, err := time.Parse(time.RFC3339, values[trailerPushed])
 	if err == nil && at.Before(p.At.Add(time.Second)) && !at.After(now) {
@@ -60,17 +61,19 @@ type branchHistory struct {
 
 	// last is the newest commit of ours for this target and tag; nil if there is none.
 	last *claim
-	// later are our commits after it that name the image, in any target and under any tag, newest first. They are not confirmed
-	// yet.
+	// later are our commits after it that name the image, in any target and under any tag, newest
+	// first. They are not confirmed yet.
 	later []claim
-	// rivals are the confirmed ones among them whose tag, another one of this target, was pushed after the change's.
+	// rivals are the confirmed ones among them whose tag, another one of this target, was pushed
+	// after the change's.
 	rivals []claim
 	left   int // how many commits may still be confirmed
 	// unsure is set when a bound was reached: then something newer may have been written.
 	unsure error
 }
 
-// read looks for the newest commit of ours for the change's tag, and reports whether it need not see more.
+// read looks for the newest commit of ours for the change's tag, and reports whether it need not
+// see more.
 func (m *branchHistory) read(ctx context.Context, past iter.Seq[Past]) (bool, error) {
 	m.last, m.later, m.rivals, m.left, m.unsure = nil, nil, nil, maxConfirmed, nil
 	for p := range past {
@@ -111,12 +114,14 @@ var errFound = errors.New("found")
 
 // exceeded records that the bound on confirmed commits was reached.
 func (m *branchHistory) exceeded() {
-	m.unsure = pratique.Errorf(pratique.Denied, "read history", "more than %d commits of the branch are in our name and name %s, so it could not be found out whether something newer was written, and nothing is written now; "+
-		"push the tag again, and if commits are not signed, set the target's signingKey: without one anybody can commit in our name",
+	m.unsure = pratique.Errorf(pratique.Denied, "read history",
+		"more than %d commits of the branch are in our name and name %s, so it could not be found out whether something newer was written, and nothing is written now; "+
+			"push the tag again, and if commits are not signed, set the target's signingKey: without one anybody can commit in our name",
 		maxConfirmed, m.change.Subject.Repository)
 }
 
-// confirm reports whether one of our commits did what its trailers claim: one of the files that it changed names the digest.
+// confirm reports whether one of our commits did what its trailers claim: one of the files that it
+// changed names the digest.
 func (m *branchHistory) confirm(ctx context.Context, c claim) (bool, error) {
 	if m.left--; m.left < 0 {
 		m.exceeded()
@@ -163,8 +168,8 @@ func (m *branchHistory) wrote(ctx context.Context, d pratique.Digest, id string)
 	return nil, nil
 }
 
-// removed reports whether fewer places hold the digest than right after our commit, so somebody removed it. If not, the places
-// without it are new, or were repaired since.
+// removed reports whether fewer places hold the digest than right after our commit, so somebody
+// removed it. If not, the places without it are new, or were repaired since.
 func (m *branchHistory) removed(ctx context.Context, now []pratique.Place) (bool, error) {
 	held, err := places(ctx, m.last.Tree(), m.target, m.change)
 	switch {

@@ -8,8 +8,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// The trailers of a commit. Each verdict, summary and policy is named by digest, so that a commit can be
-// checked with git and cosign alone.
+// The trailers of a commit. Each verdict, summary and policy is named by digest, so that a commit
+// can be checked with git and cosign alone.
 const (
 	trailerImage    = "Pratique-Image"    // registry/path@sha256:…
 	trailerTag      = "Pratique-Tag"      // the tag that was pushed
@@ -31,7 +31,8 @@ const (
 // message is the subject and body of a commit.
 func message(t Target, c pratique.Change, changes []pratique.FileChange) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "deploy %s:%s sha256:%.12s to %s\n", c.Subject.Repository, c.Tag, c.Subject.Digest.Hex(), oneLine(t.Name))
+	fmt.Fprintf(&b, "deploy %s:%s sha256:%.12s to %s\n", c.Subject.Repository, c.Tag,
+		c.Subject.Digest.Hex(), oneLine(t.Name))
 	shown := 0
 	for _, change := range changes {
 		if change.Old == change.New {
@@ -44,7 +45,8 @@ func message(t Target, c pratique.Change, changes []pratique.FileChange) string 
 		if old == "" {
 			old = "(none)"
 		}
-		fmt.Fprintf(&b, "\n- %s, line %d%s: %s -> %s", oneLine(change.Path), change.Line, in(change.Object, change.Field), old, change.New)
+		fmt.Fprintf(&b, "\n- %s, line %d%s: %s -> %s", oneLine(change.Path), change.Line,
+			in(change.Object, change.Field), old, change.New)
 	}
 	if shown > shownFiles {
 		fmt.Fprintf(&b, "\n- and %d more", shown-shownFiles)
@@ -81,7 +83,8 @@ func trailers(t Target, c pratique.Change, changes []pratique.FileChange) []Trai
 	}
 	seen := map[string]bool{}
 	for _, change := range changes {
-		if old := digestIn(change.Old); old != "" && change.Old != change.New && !seen[old] && len(seen) < namedBefore {
+		if old := digestIn(change.Old); old != "" && change.Old != change.New && !seen[old] &&
+			len(seen) < namedBefore {
 			seen[old] = true
 			all = append(all, Trailer{trailerPrevious, old})
 		}

@@ -10,15 +10,17 @@ import (
 	"github.com/pratique-dev/pratique/deploy"
 )
 
-// TestEndsAgreeWithTheBranch: whatever others did to the branch before, pushes, reverts, edits by hand, rewritten history,
-// foreign trailers, other tags and other targets, a change ends as deployed exactly if the tip holds its digest at every
-// place; an event makes at most one commit; and what a person took away stays away until another digest is pushed.
+// TestEndsAgreeWithTheBranch: whatever others did to the branch before, pushes, reverts, edits by
+// hand, rewritten history, foreign trailers, other tags and other targets, a change ends as
+// deployed exactly if the tip holds its digest at every place; an event makes at most one commit;
+// and what a person took away stays away until another digest is pushed.
 func TestEndsAgreeWithTheBranch(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(5) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			h := &histories{world: newWorld(t), rand: rand.New(rand.NewPCG(seed, 1)), made: map[string]int{}}
+			h := &histories{world: newWorld(t), rand: rand.New(rand.NewPCG(seed, 1)),
+				made: map[string]int{}}
 			targets := []deploy.Target{prod(), {Name: "test", Path: "test"}}
 			h.gates = []*deploy.Gate{h.newGate(prod()), h.newGate(targets[1]), h.newGate(targets...)}
 			h.held = [][]string{{"prod"}, {"test"}, {"prod", "test"}}
@@ -61,7 +63,8 @@ func (h *histories) step() {
 		h.deploy(c)
 	case 5: // somebody takes back what was there before
 		if h.git("rev-parse", "main") != h.before {
-			h.git("update-ref", "refs/heads/main", h.git("commit-tree", "main^^{tree}", "-p", "main", "-m", "revert"))
+			h.git("update-ref", "refs/heads/main", h.git("commit-tree", "main^^{tree}", "-p",
+				"main", "-m", "revert"))
 		}
 	case 6: // somebody writes a digest by hand
 		h.at("by hand", folder+"/kustomization.yaml", kustomized(tag, d))
@@ -94,8 +97,11 @@ func (h *histories) deploy(c pratique.Change) {
 	h.mu.Lock()
 	current := h.tags[c.Tag] == c.Subject.Digest
 	h.mu.Unlock()
-	if deployed := !o.Superseded && !o.Reverted && !o.NoTarget; deployed && !all || current && all && !deployed {
-		h.t.Fatalf("%s of %s: deployed %t, and the tip holds it: %t; %+v\n%s", c.Tag, c.Subject.Digest, deployed, all, o, h.git("log", "--format=%h %cn %s %(trailers:key=Pratique-Pushed)", "main"))
+	if deployed := !o.Superseded && !o.Reverted && !o.NoTarget; deployed && !all || current &&
+		all && !deployed {
+		h.t.Fatalf("%s of %s: deployed %t, and the tip holds it: %t; %+v\n%s", c.Tag,
+			c.Subject.Digest, deployed, all, o,
+			h.git("log", "--format=%h %cn %s %(trailers:key=Pratique-Pushed)", "main"))
 	}
 	for _, commit := range o.Commits {
 		if !holds[commit.Target] {
@@ -117,14 +123,16 @@ func (h *histories) deploy(c pratique.Change) {
 
 // holders asks git, not our editor, which folders name the digest at all their places.
 func (h *histories) holders(d pratique.Digest) map[string]bool {
-	all := h.git("show", "main:prod/kustomization.yaml", "main:prod/deploy.yaml", "main:test/kustomization.yaml")
+	all := h.git("show", "main:prod/kustomization.yaml", "main:prod/deploy.yaml",
+		"main:test/kustomization.yaml")
 	kustomized, rest, _ := strings.Cut(all, "# note")
 	marked, test, _ := strings.Cut(rest, "images:")
 	names := func(text string) bool { return strings.Contains(text, d.String()) }
 	return map[string]bool{"prod": names(kustomized) && names(marked), "test": names(test)}
 }
 
-// lastOurs is the digest of the newest commit of ours for a target and tag, as far as it was not rewritten away.
+// lastOurs is the digest of the newest commit of ours for a target and tag, as far as it was not
+// rewritten away.
 func (h *histories) lastOurs(target, tag string) string {
 	const form = "--format=%cn|%(trailers:key=Pratique-Target,valueonly,separator=)|%(trailers:key=Pratique-Tag,valueonly,separator=)|%(trailers:key=Pratique-Image,valueonly,separator=)"
 	for line := range strings.Lines(h.git("log", form, "main")) {
@@ -140,7 +148,8 @@ func (h *histories) lastOurs(target, tag string) string {
 // inHistory counts the commits of an event.
 func (h *histories) inHistory(event, target string) int {
 	n := 0
-	for line := range strings.Lines(h.git("log", "--format=%(trailers:key=Pratique-Event,valueonly,separator=)|%(trailers:key=Pratique-Target,valueonly,separator=)", "main")) {
+	for line := range strings.Lines(h.git("log",
+		"--format=%(trailers:key=Pratique-Event,valueonly,separator=)|%(trailers:key=Pratique-Target,valueonly,separator=)", "main")) {
 		if strings.TrimSpace(line) == event+"|"+target {
 			n++
 		}

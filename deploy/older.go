@@ -18,8 +18,8 @@ type Ages interface {
 	Created(ctx context.Context, s pratique.Subject) (time.Time, error)
 }
 
-// older returns why the submitted image is older than the one in one of its places; empty if it is not, or that is unknown. A
-// push shows which image of a tag is the newest; a submission does not.
+// older returns why the submitted image is older than the one in one of its places; empty if it is
+// not, or that is unknown. A push shows which image of a tag is the newest; a submission does not.
 func (g *Gate) older(ctx context.Context, m *branchHistory, there []pratique.Place) (string, error) {
 	c := m.change
 	for _, p := range there {
@@ -57,7 +57,8 @@ func (g *Gate) olderThan(ctx context.Context, m *branchHistory, p pratique.Place
 		return "", err
 	}
 	if mine != nil && theirs != nil && !mine.pushed.IsZero() && mine.pushed.Before(theirs.pushed) {
-		return "pushed at " + mine.pushed.Format(time.RFC3339) + ", and the other at " + theirs.pushed.Format(time.RFC3339), nil
+		return "pushed at " + mine.pushed.Format(time.RFC3339) + ", and the other at " +
+			theirs.pushed.Format(time.RFC3339), nil
 	}
 	if g.c.Ages == nil {
 		return "", nil
@@ -71,7 +72,8 @@ func (g *Gate) olderThan(ctx context.Context, m *branchHistory, p pratique.Place
 		return "", err
 	}
 	if m.plausible(built) && m.plausible(other) && built.Before(other) {
-		return "built at " + built.UTC().Format(time.RFC3339) + ", and the other at " + other.UTC().Format(time.RFC3339), nil
+		return "built at " + built.UTC().Format(time.RFC3339) + ", and the other at " +
+			other.UTC().Format(time.RFC3339), nil
 	}
 	return "", nil
 }
@@ -87,8 +89,8 @@ type version struct {
 	prerelease []string
 }
 
-// semantic is the form of a version with all of its three numbers: a tag such as v1 means the newest of a line. A plus sign
-// cannot stand in a tag.
+// semantic is the form of a version with all of its three numbers: a tag such as v1 means the
+// newest of a line. A plus sign cannot stand in a tag.
 var semantic = regexp.MustCompile(`^v?(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})\.(0|[1-9][0-9]{0,17})(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?$`)
 
 func versions(a, b string) (version, version, bool) {

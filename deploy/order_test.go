@@ -20,14 +20,17 @@ func (w *world) others(n int) {
 		if i == 0 {
 			from = "from refs/heads/main^0\n"
 		}
-		fmt.Fprintf(&b, "commit refs/heads/main\ncommitter A <a@b> now\ndata 5\nother\n%sM 644 inline other\ndata %d\n%d\n", from, len(fmt.Sprint(i)), i)
+		fmt.Fprintf(&b,
+			"commit refs/heads/main\ncommitter A <a@b> now\ndata 5\nother\n%sM 644 inline other\ndata %d\n%d\n", from, len(fmt.Sprint(i)), i)
 	}
-	if _, err := w.server.Git(w.t.Context(), "config", b.Bytes(), "fast-import", "--quiet", "--date-format=now"); err != nil {
+	if _, err := w.server.Git(w.t.Context(), "config", b.Bytes(), "fast-import", "--quiet",
+		"--date-format=now"); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// push is a push of a tag at a minute after 11:00; the registry knows it by now, which is an hour later.
+// push is a push of a tag at a minute after 11:00; the registry knows it by now, which is an hour
+// later.
 func (w *world) push(tag string, d pratique.Digest, minute int) pratique.Change {
 	w.tag(tag, d)
 	c := change(d, fmt.Sprintf("event %s %d", tag, minute))
@@ -40,10 +43,12 @@ func (w *world) push(tag string, d pratique.Digest, minute int) pratique.Change 
 func (w *world) deployed(g *deploy.Gate, c pratique.Change) {
 	w.t.Helper()
 	o, err := deployAll(w.t.Context(), g, c)
-	if err != nil || o.Superseded || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") {
+	if err != nil || o.Superseded || len(o.Commits) != 1 ||
+		o.Commits[0].ID != w.git("rev-parse", "main") {
 		w.t.Fatalf("%s: %+v, %v", c.Event, o, err)
 	}
-	if got := w.git("log", "-1", "--format=%B"); !strings.Contains(got, "\nPratique-Event: "+c.Event+"\n") {
+	if got := w.git("log", "-1", "--format=%B"); !strings.Contains(got,
+		"\nPratique-Event: "+c.Event+"\n") {
 		w.t.Fatalf("%s is not the newest commit: %s", c.Event, got)
 	}
 }
@@ -53,7 +58,8 @@ func (w *world) superseded(g *deploy.Gate, c pratique.Change, tag, commit string
 	w.t.Helper()
 	before := w.git("rev-parse", "main")
 	o, err := deployAll(w.t.Context(), g, c)
-	if err != nil || !o.Superseded || o.NoTarget || len(o.Commits) != 0 || !strings.Contains(o.Detail, ":"+tag) || !strings.Contains(o.Detail, commit) {
+	if err != nil || !o.Superseded || o.NoTarget || len(o.Commits) != 0 ||
+		!strings.Contains(o.Detail, ":"+tag) || !strings.Contains(o.Detail, commit) {
 		w.t.Errorf("%s: %+v, %v", c.Event, o, err)
 	}
 	if after := w.git("rev-parse", "main"); after != before {
@@ -63,14 +69,16 @@ func (w *world) superseded(g *deploy.Gate, c pratique.Change, tag, commit string
 
 func prod() deploy.Target { return deploy.Target{Name: "prod", Path: "prod"} }
 
-// TestOlderPushOfAnotherTag: a push that is tried again after a later one of another tag does not overwrite it.
+// TestOlderPushOfAnotherTag: a push that is tried again after a later one of another tag does not
+// overwrite it.
 func TestOlderPushOfAnotherTag(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	older := w.push("v1", one, 0)
 	w.deployed(w.gate, w.push("v2", two, 1))
 	newest := w.git("rev-parse", "main")
-	if got := parsedTrailers(t, w.git("log", "-1", "--format=%B")); !strings.Contains(got, "\nPratique-Pushed: 2026-09-01T11:01:00.001Z") {
+	if got := parsedTrailers(t, w.git("log", "-1", "--format=%B")); !strings.Contains(got,
+		"\nPratique-Pushed: 2026-09-01T11:01:00.001Z") {
 		t.Errorf("trailers: %s", got)
 	}
 	w.superseded(w.gate, older, "v2", newest)
@@ -83,7 +91,8 @@ func TestOlderPushOfAnotherTag(t *testing.T) {
 	w.deployed(w.newGate(prod()), unknown)
 }
 
-// TestReplay: a push that was deployed before, and overtaken since, is not written again, and not said to be deployed.
+// TestReplay: a push that was deployed before, and overtaken since, is not written again, and not
+// said to be deployed.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -119,8 +128,8 @@ func TestOneTagBackAndForth(t *testing.T) {
 	w.deployed(w.gate, w.push("v1", two, -1))
 }
 
-// TestPlacesOfTheirOwn: a later push of another tag is in the way only where it is written to the same place, and
-// only in its own target.
+// TestPlacesOfTheirOwn: a later push of another tag is in the way only where it is written to the
+// same place, and only in its own target.
 func TestPlacesOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -139,12 +148,14 @@ func TestPlacesOfTheirOwn(t *testing.T) {
 	w.deployed(w.gate, w.push("2.0.0", two, 1))
 	both := w.newGate(prod(), deploy.Target{Name: "test", Path: "test", Tags: []pratique.Glob{"1.*"}})
 	o, err := deployAll(t.Context(), both, older)
-	if err != nil || !o.Superseded || len(o.Commits) != 1 || o.Commits[0].Target != "test" || !strings.Contains(o.Detail, "target prod: registry.example.com/team/app:2.0.0 was pushed later") {
+	if err != nil || !o.Superseded || len(o.Commits) != 1 || o.Commits[0].Target != "test" ||
+		!strings.Contains(o.Detail, "target prod: registry.example.com/team/app:2.0.0 was pushed later") {
 		t.Errorf("%+v, %v", o, err)
 	}
 }
 
-// TestOvertakenAtTheLastMoment: the later push is committed between the look at the branch and the push.
+// TestOvertakenAtTheLastMoment: the later push is committed between the look at the branch and the
+// push.
 func TestOvertakenAtTheLastMoment(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

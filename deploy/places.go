@@ -17,10 +17,12 @@ const (
 	shownLooks = 200
 )
 
-// Places returns what each target that asks for one of the repositories holds of it now, at the tip of its branch. If a remote
-// cannot be asked before the context ends, the answer says so and has what was known last.
+// Places returns what each target that asks for one of the repositories holds of it now, at the tip
+// of its branch. If a remote cannot be asked before the context ends, the answer says so and has
+// what was known last.
 func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratique.TargetPlaces, error) {
-	// Frequent callers must not keep the gate from its work: one looks at a time, so changes get the lock in between.
+	// Frequent callers must not keep the gate from its work: one looks at a time, so changes get
+	// the lock in between.
 	select {
 	case g.looking <- struct{}{}:
 		defer func() { <-g.looking }()
@@ -44,7 +46,8 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 		})
 		for i, image := range wanted {
 			p := &found[i]
-			p.Repository, p.Target, p.Remote, p.Branch, p.ObservedAt = image.Repository, t.Name, viewed.Remote, viewed.Branch, viewed.At
+			p.Repository, p.Target, p.Remote, p.Branch, p.ObservedAt = image.Repository, t.Name,
+				viewed.Remote, viewed.Branch, viewed.At
 			if failed := cmp.Or(err, viewed.Failed); failed != nil {
 				p.Failure = oneLine("could not look: " + failed.Error())
 				if err != nil { // what was found is not all of it
@@ -58,7 +61,8 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 }
 
 // look fills in what one target holds.
-func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []pratique.TargetPlaces) error {
+func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image,
+	found []pratique.TargetPlaces) error {
 	ctx, cancel := context.WithTimeout(ctx, editTime)
 	defer cancel()
 	for i := range found {
@@ -72,7 +76,8 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 		if pratique.KindOf(err) == pratique.Exhausted {
 			for i := range found { // it may be where any of them stands
 				if len(found[i].Problems) < maxProblems {
-					found[i].Problems = append(found[i].Problems, pratique.Problem{Path: f.Path(), Reason: oneLine(err.Error())})
+					found[i].Problems = append(found[i].Problems, pratique.Problem{Path: f.Path(),
+						Reason: oneLine(err.Error())})
 				}
 			}
 			return nil
@@ -86,7 +91,8 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 		}
 		for i, of := range all {
 			found[i].Count += len(of.Places)
-			found[i].Places = append(found[i].Places, of.Places[:min(len(of.Places), maxPlaces-len(found[i].Places))]...)
+			found[i].Places = append(found[i].Places,
+				of.Places[:min(len(of.Places), maxPlaces-len(found[i].Places))]...)
 			for _, p := range of.Problems {
 				if p.Ours && len(found[i].Problems) < maxProblems {
 					found[i].Problems = append(found[i].Problems, p.Problem)
@@ -98,7 +104,9 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 	switch pratique.KindOf(err) {
 	case pratique.Denied, pratique.Exhausted: // people can fix it, and what can be read is still of use
 		for i := range found {
-			found[i].Problems = append(found[i].Problems, pratique.Problem{Path: oneLine(strings.Trim(t.Path, "/")), Reason: oneLine("not everything here can be read: " + err.Error())})
+			found[i].Problems = append(found[i].Problems,
+				pratique.Problem{Path: oneLine(strings.Trim(t.Path, "/")),
+					Reason: oneLine("not everything here can be read: " + err.Error())})
 		}
 		err = nil
 	}
@@ -121,8 +129,8 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image, found []p
 	return nil
 }
 
-// varied picks at most that many places in order, but the first one of each digest and tag pattern before all others, so that
-// nobody can hide one behind many others.
+// varied picks at most that many places in order, but the first one of each digest and tag pattern
+// before all others, so that nobody can hide one behind many others.
 func varied(all []pratique.Place, most int) []pratique.Place {
 	if len(all) <= most {
 		return all

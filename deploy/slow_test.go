@@ -13,8 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/deploy"
 )
 
-// branch is a config repository in memory with one file and no history. It counts the questions since when the file is as it
-// is, and takes for ever for each walk after the first ones.
+// branch is a config repository in memory with one file and no history. It counts the questions
+// since when the file is as it is, and takes for ever for each walk after the first ones.
 type branch struct {
 	name, content string
 	quick         int // walks
@@ -28,7 +28,8 @@ func (b *branch) Update(ctx context.Context, u deploy.Update) (deploy.Pushed, er
 	return deploy.Pushed{Remote: "memory", Branch: "main"}, err
 }
 
-func (b *branch) View(ctx context.Context, _ time.Duration, see func(context.Context, deploy.Tip) error) (deploy.Viewed, error) {
+func (b *branch) View(ctx context.Context, _ time.Duration,
+	see func(context.Context, deploy.Tip) error) (deploy.Viewed, error) {
 	return deploy.Viewed{Remote: "memory", Branch: "main", At: now}, see(ctx, b)
 }
 
@@ -40,7 +41,8 @@ func (b *branch) Walk(ctx context.Context, _ string, visit func(deploy.File) err
 	return visit(memoryFile{b})
 }
 
-func (b *branch) Since(context.Context, string, func(deploy.File) (bool, error)) (string, time.Time, error) {
+func (b *branch) Since(context.Context, string, func(deploy.File) (bool, error)) (string,
+	time.Time, error) {
 	b.asked++
 	return strings.Repeat("c", 40), now, nil
 }
@@ -64,14 +66,17 @@ var (
 
 // marked names the image as often as is wanted.
 func marked(times int) string {
-	return strings.Repeat("- registry.example.com/team/app:v2@"+two.String()+" # {\"$pratique\": \"registry.example.com/team/app\"}\n", times)
+	return strings.Repeat("- registry.example.com/team/app:v2@"+two.String()+
+		" # {\"$pratique\": \"registry.example.com/team/app\"}\n", times)
 }
 
 func memoryWorld(t *testing.T) *world {
-	return &world{t: t, tags: map[string]pratique.Digest{"v1": one}, vsas: map[pratique.Digest]verify.Summary{one: passed(one)}}
+	return &world{t: t, tags: map[string]pratique.Digest{"v1": one},
+		vsas: map[pratique.Digest]verify.Summary{one: passed(one)}}
 }
 
-// TestSlowEnds: whatever is asked of the files after the edit is bounded in time as the edit is, and waits for people.
+// TestSlowEnds: whatever is asked of the files after the edit is bounded in time as the edit is,
+// and waits for people.
 func TestSlowEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -80,13 +85,15 @@ func TestSlowEnds(t *testing.T) {
 		c := change(one, "event-1")
 		c.RefreshOnly = true // Git does not name the tag, so its places are looked for once more
 		_, err := deployAll(t.Context(), gate, c)
-		if pratique.KindOf(err) != pratique.Denied || !strings.Contains(err.Error(), "took longer than 1m0s") {
+		if pratique.KindOf(err) != pratique.Denied ||
+			!strings.Contains(err.Error(), "took longer than 1m0s") {
 			t.Errorf("%v", err)
 		}
 	})
 }
 
-// TestSinceIsAskedOnceForAFile: the answer holds for every place in the file, and costs a look at its history.
+// TestSinceIsAskedOnceForAFile: the answer holds for every place in the file, and costs a look at
+// its history.
 func TestSinceIsAskedOnceForAFile(t *testing.T) {
 	t.Parallel()
 	b := &branch{name: "prod/a.yaml", content: marked(15), quick: 1}

@@ -9,8 +9,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// write writes the change to one target, or returns how it ends there without a commit. The problems are those of all files
-// that were read, whatever the end.
+// write writes the change to one target, or returns how it ends there without a commit. The
+// problems are those of all files that were read, whatever the end.
 func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (end, []TargetProblem, error) {
 	if err := g.current(ctx, c); err != nil { // also before the lock, so as not to delay others
 		return end{}, nil, err
@@ -49,7 +49,8 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (end, []T
 		if err != nil || e.state != "" {
 			return Edit{}, err
 		}
-		return Edit{Files: made.files, Message: message(t, c, made.changes), Trailers: trailers(t, c, made.changes)}, nil
+		return Edit{Files: made.files, Message: message(t, c, made.changes),
+			Trailers: trailers(t, c, made.changes)}, nil
 	}
 	p, err := t.Repository.Update(ctx, u)
 	if err != nil {
@@ -57,7 +58,8 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (end, []T
 	}
 	if e.state == "" {
 		e.state = pratique.StateDeployed
-		e.commit = pratique.Commit{Target: t.Name, Tag: c.Tag, ID: p.Commit, Created: true, Files: excerpt(made.changes), At: p.At}
+		e.commit = pratique.Commit{Target: t.Name, Tag: c.Tag, ID: p.Commit, Created: true,
+			Files: excerpt(made.changes), At: p.At}
 	}
 	e.commit.Remote, e.commit.Branch = p.Remote, p.Branch
 	if e.drift != nil {
@@ -66,8 +68,8 @@ func (g *Gate) write(ctx context.Context, t Target, c pratique.Change) (end, []T
 	return e, made.problems, nil
 }
 
-// endWithoutCommit returns how the change ends if nothing is to be written; its state is empty if something is. The tip
-// decides: earlier commits alone never make an image deployed.
+// endWithoutCommit returns how the change ends if nothing is to be written; its state is empty if
+// something is. The tip decides: earlier commits alone never make an image deployed.
 func (g *Gate) endWithoutCommit(ctx context.Context, tip Tip, m *branchHistory, made edits) (end, error) {
 	c := m.change
 	before := m.last != nil && m.last.digest == c.Subject.Digest
@@ -93,7 +95,8 @@ func (g *Gate) endWithoutCommit(ctx context.Context, tip Tip, m *branchHistory, 
 	}
 	if removed {
 		e, err = g.gone(ctx, tip, m, made.places)
-	} else if e, err = overtaken(ctx, tip, m, made.places); err == nil && e.state == "" && c.Asked && !c.AllowOlder {
+	} else if e, err = overtaken(ctx, tip, m, made.places); err == nil && e.state == "" &&
+		c.Asked && !c.AllowOlder {
 		e, err = g.downgrade(ctx, tip, m, made.places)
 	}
 	if err == nil && e.state != "" && holds(made.places, c) { // only the tag differs
@@ -121,12 +124,14 @@ func (g *Gate) unnamed(ctx context.Context, tip Tip, m *branchHistory) (end, err
 	if err != nil || len(there) == 0 {
 		return end{state: pratique.StateAllowed}, err
 	}
-	return end{state: pratique.StateAllowed, detail: fmt.Sprintf("a sweep found it, and %s; pratique reconcile --deploy %s:%s writes it",
-		describePlace(c, there[0], there[0].Since), c.Subject.Repository, c.Tag)}, nil
+	return end{state: pratique.StateAllowed,
+		detail: fmt.Sprintf("a sweep found it, and %s; pratique reconcile --deploy %s:%s writes it",
+			describePlace(c, there[0], there[0].Since), c.Subject.Repository, c.Tag)}, nil
 }
 
 // downgrade is the end of a submission of an image that is older than the one in place.
-func (g *Gate) downgrade(ctx context.Context, tip Tip, m *branchHistory, all []pratique.Place) (end, error) {
+func (g *Gate) downgrade(ctx context.Context, tip Tip, m *branchHistory,
+	all []pratique.Place) (end, error) {
 	there, err := others(ctx, tip, m.change, all)
 	if err != nil {
 		return end{}, err
@@ -138,8 +143,9 @@ func (g *Gate) downgrade(ctx context.Context, tip Tip, m *branchHistory, all []p
 	return end{state: pratique.StateSuperseded, detail: why}, nil
 }
 
-// overtaken is the end of a change if a later push of another tag was written to one of its places. Pushes that were written
-// only to other places do not matter: markers can ask for different tags within one target.
+// overtaken is the end of a change if a later push of another tag was written to one of its places.
+// Pushes that were written only to other places do not matter: markers can ask for different tags
+// within one target.
 func overtaken(ctx context.Context, tip Tip, m *branchHistory, all []pratique.Place) (end, error) {
 	asked := map[string]bool{}
 	for _, r := range m.rivals {
@@ -154,10 +160,13 @@ func overtaken(ctx context.Context, tip Tip, m *branchHistory, all []pratique.Pl
 			return end{}, err
 		}
 		if slices.ContainsFunc(theirs, func(p pratique.Place) bool {
-			return slices.ContainsFunc(all, func(o pratique.Place) bool { return o.Path == p.Path && o.Line == p.Line })
+			return slices.ContainsFunc(all, func(o pratique.Place) bool {
+				return o.Path == p.Path && o.Line == p.Line
+			})
 		}) {
-			return end{state: pratique.StateSuperseded, detail: fmt.Sprintf("%s:%s was pushed later, and commit %s wrote it",
-				m.change.Subject.Repository, r.tag, r.ID)}, nil
+			return end{state: pratique.StateSuperseded,
+				detail: fmt.Sprintf("%s:%s was pushed later, and commit %s wrote it",
+					m.change.Subject.Repository, r.tag, r.ID)}, nil
 		}
 	}
 	return end{}, nil

@@ -55,8 +55,8 @@ func forged(tag string, d pratique.Digest, pushedAt string) string {
 	return fmt.Sprintf("docs\n\nPratique-Image: registry.example.com/team/app@%s\nPratique-Tag: %s\nPratique-Target: prod\nPratique-Pushed: %s", d, tag, pushedAt)
 }
 
-// TestForeignTrailers: the trailers of a commit that is not ours, or did not do what they say, prove nothing and are in
-// nobody's way.
+// TestForeignTrailers: the trailers of a commit that is not ours, or did not do what they say,
+// prove nothing and are in nobody's way.
 func TestForeignTrailers(t *testing.T) {
 	t.Parallel()
 	const us, github = "Pratique <pratique@localhost>", "GitHub <noreply@github.com>"
@@ -66,18 +66,31 @@ func TestForeignTrailers(t *testing.T) {
 		committer, message, path string
 		content                  string
 	}{
-		"a commit of documentation":               {false, github, forged("v1", one, recent), "README.md", "x"},
-		"documentation in our name":               {false, us, forged("v1", one, recent), "README.md", "x"},
-		"a later push of another tag":             {false, github, forged("zzz", two, recent), "README.md", "x"},
-		"a later push of another tag in our name": {false, us, forged("zzz", two, recent), "README.md", "x"},
-		"it did it, and is not ours":              {false, github, forged("zzz", two, recent), "prod/kustomization.yaml", kustomized("zzz", two)},
-		"in our name, for ever":                   {false, us, forged("zzz", two, "2999-01-01T00:00:00Z"), "prod/kustomization.yaml", kustomized("zzz", two)},
-		"in our name, elsewhere":                  {false, us, forged("zzz", two, recent), "test/kustomization.yaml", kustomized("zzz", two)},
-		"in our name, another digest":             {false, us, forged("zzz", one, recent), "prod/kustomization.yaml", kustomized("zzz", two)},
-		"in our name, said twice":                 {false, us, forged("zzz", two, recent) + "\nPratique-Tag: v1", "prod/kustomization.yaml", kustomized("zzz", two)},
-		"in our name, without our signature":      {true, us, forged("zzz", two, recent), "prod/kustomization.yaml", kustomized("zzz", two)},
-		"the same digest, without our signature":  {true, us, forged("v1", one, recent), "README.md", "x"},
-		"a message without end":                   {false, us, forged("zzz", two, recent) + strings.Repeat("\nX: y", 100_000), "prod/kustomization.yaml", kustomized("zzz", two)},
+		"a commit of documentation": {false, github, forged("v1", one, recent),
+			"README.md", "x"},
+		"documentation in our name": {false, us, forged("v1", one, recent),
+			"README.md", "x"},
+		"a later push of another tag": {false, github, forged("zzz", two, recent),
+			"README.md", "x"},
+		"a later push of another tag in our name": {false, us, forged("zzz", two, recent),
+			"README.md", "x"},
+		"it did it, and is not ours": {false, github, forged("zzz", two, recent),
+			"prod/kustomization.yaml", kustomized("zzz", two)},
+		"in our name, for ever": {false, us,
+			forged("zzz", two, "2999-01-01T00:00:00Z"), "prod/kustomization.yaml",
+			kustomized("zzz", two)},
+		"in our name, elsewhere": {false, us, forged("zzz", two, recent),
+			"test/kustomization.yaml", kustomized("zzz", two)},
+		"in our name, another digest": {false, us, forged("zzz", one, recent),
+			"prod/kustomization.yaml", kustomized("zzz", two)},
+		"in our name, said twice": {false, us, forged("zzz", two, recent) +
+			"\nPratique-Tag: v1", "prod/kustomization.yaml", kustomized("zzz", two)},
+		"in our name, without our signature": {true, us, forged("zzz", two, recent),
+			"prod/kustomization.yaml", kustomized("zzz", two)},
+		"the same digest, without our signature": {true, us, forged("v1", one, recent),
+			"README.md", "x"},
+		"a message without end": {false, us, forged("zzz", two, recent) +
+			strings.Repeat("\nX: y", 100_000), "prod/kustomization.yaml", kustomized("zzz", two)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -105,16 +118,18 @@ func (w *world) claims(n int, committer, message string) {
 		if i == 0 {
 			from = "from refs/heads/main^0\n"
 		}
-		fmt.Fprintf(&b, "commit refs/heads/main\ncommitter %s %d +0000\ndata %d\n%s\n%sM 644 inline README.md\ndata %d\n%d\n",
+		fmt.Fprintf(&b,
+			"commit refs/heads/main\ncommitter %s %d +0000\ndata %d\n%s\n%sM 644 inline README.md\ndata %d\n%d\n",
 			committer, now.Unix(), len(message), message, from, len(fmt.Sprint(i)), i)
 	}
-	if _, err := w.server.Git(w.t.Context(), "config", []byte(b.String()), "fast-import", "--quiet"); err != nil {
+	if _, err := w.server.Git(w.t.Context(), "config", []byte(b.String()), "fast-import",
+		"--quiet"); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
-// TestFlooded: however many commits claim something, they hide none of ours. Where nobody can tell them from ours, that is
-// said, and an older push is not written.
+// TestFlooded: however many commits claim something, they hide none of ours. Where nobody can tell
+// them from ours, that is said, and an older push is not written.
 func TestFlooded(t *testing.T) {
 	t.Parallel()
 	const us, eve = "Pratique <pratique@localhost>", "Eve <eve@b>"
@@ -126,13 +141,15 @@ func TestFlooded(t *testing.T) {
 		message   string
 		unsure    bool
 	}{
-		"the same tag":                  {false, 700, eve, forged("v1", one, recent), false},
-		"another tag":                   {false, 700, eve, forged("zzz", one, recent), false},
-		"another target":                {false, 700, eve, strings.Replace(forged("v1", one, recent), "prod", "test", 1), false},
-		"in our name, without a key":    {true, 700, us, forged("v1", one, recent), false},
-		"in our name":                   {false, 300, us, forged("v1", one, recent), false},
-		"in our name, of another place": {false, 700, us, strings.Replace(forged("v1", one, recent), "prod", "test", 1), false},
-		"in our name, very many":        {false, 700, us, forged("v1", one, recent), true},
+		"the same tag": {false, 700, eve, forged("v1", one, recent), false},
+		"another tag":  {false, 700, eve, forged("zzz", one, recent), false},
+		"another target": {false, 700, eve,
+			strings.Replace(forged("v1", one, recent), "prod", "test", 1), false},
+		"in our name, without a key": {true, 700, us, forged("v1", one, recent), false},
+		"in our name":                {false, 300, us, forged("v1", one, recent), false},
+		"in our name, of another place": {false, 700, us, strings.Replace(forged("v1", one, recent),
+			"prod", "test", 1), false},
+		"in our name, very many": {false, 700, us, forged("v1", one, recent), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -151,20 +168,23 @@ func TestFlooded(t *testing.T) {
 			}
 			before := w.git("rev-parse", "main")
 			o, err := deployAll(t.Context(), w.newGate(prod()), older)
-			if pratique.KindOf(err) != pratique.Denied || !strings.Contains(err.Error(), "could not be found out") || !strings.Contains(err.Error(), "signingKey") ||
+			if pratique.KindOf(err) != pratique.Denied ||
+				!strings.Contains(err.Error(), "could not be found out") ||
+				!strings.Contains(err.Error(), "signingKey") ||
 				len(o.Commits) != 0 || w.git("rev-parse", "main") != before {
 				t.Errorf("%+v, %v", o, err)
 			}
 			// What stands there is deployed, as the tip says so.
-			if o, err := deployAll(t.Context(), w.newGate(prod()), newer); err != nil || len(o.Commits) != 1 {
+			if o, err := deployAll(t.Context(), w.newGate(prod()), newer); err != nil ||
+				len(o.Commits) != 1 {
 				t.Errorf("%+v, %v", o, err)
 			}
 		})
 	}
 }
 
-// TestAnotherConfiguration: commits of another path, of another target or of a folder that is gone do not make an image
-// deployed.
+// TestAnotherConfiguration: commits of another path, of another target or of a folder that is gone
+// do not make an image deployed.
 func TestAnotherConfiguration(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -175,13 +195,15 @@ func TestAnotherConfiguration(t *testing.T) {
 		"another target": {Name: "production", Path: "nosuch"},
 	} {
 		o, err := deployAll(t.Context(), w.newGate(target), c)
-		if err != nil || !o.NoTarget || len(o.Commits) != 0 || !strings.Contains(o.Detail, "no place below ") {
+		if err != nil || !o.NoTarget || len(o.Commits) != 0 ||
+			!strings.Contains(o.Detail, "no place below ") {
 			t.Errorf("%s: %+v, %v", name, o, err)
 		}
 	}
 	// Under another name, what the tip holds counts.
 	o, err := deployAll(t.Context(), w.newGate(deploy.Target{Name: "renamed", Path: "prod"}), c)
-	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") || o.Commits[0].Created || o.Superseded || o.Reverted {
+	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != w.git("rev-parse", "main") ||
+		o.Commits[0].Created || o.Superseded || o.Reverted {
 		t.Errorf("renamed: %+v, %v", o, err)
 	}
 	// Under the same name with another path that holds something else, it is written.
@@ -191,13 +213,14 @@ func TestAnotherConfiguration(t *testing.T) {
 	w.at("remove", "prod/kustomization.yaml", "resources: []\n")
 	w.at("remove", "prod/deploy.yaml", "a: b\n")
 	o, err = deployAll(t.Context(), w.gate, c)
-	if err != nil || !o.Reverted || len(o.Commits) != 0 || !strings.Contains(o.Detail, "asks for this tag any longer") || len(o.Drifted) != 1 {
+	if err != nil || !o.Reverted || len(o.Commits) != 0 ||
+		!strings.Contains(o.Detail, "asks for this tag any longer") || len(o.Drifted) != 1 {
 		t.Errorf("places are gone: %+v, %v", o, err)
 	}
 }
 
-// TestHistoryRewritten: what somebody has taken out of the history was never deployed, as far as anybody can tell; what
-// the tip holds is deployed, whoever wrote it.
+// TestHistoryRewritten: what somebody has taken out of the history was never deployed, as far as
+// anybody can tell; what the tip holds is deployed, whoever wrote it.
 func TestHistoryRewritten(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -213,8 +236,8 @@ func TestHistoryRewritten(t *testing.T) {
 	w.deployed(w.gate, w.push("v1", one, 2))
 }
 
-// TestCrashAfterThePush: the commit is there, and the fact about it is not. The next delivery says that it is deployed,
-// by this event.
+// TestCrashAfterThePush: the commit is there, and the fact about it is not. The next delivery says
+// that it is deployed, by this event.
 func TestCrashAfterThePush(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -223,13 +246,14 @@ func TestCrashAfterThePush(t *testing.T) {
 	id := w.git("rev-parse", "main")
 	w.others(30)
 	o, err := deployAll(t.Context(), w.newGate(prod()), c)
-	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != id || !o.Commits[0].Created || o.Superseded || o.Reverted {
+	if err != nil || len(o.Commits) != 1 || o.Commits[0].ID != id || !o.Commits[0].Created ||
+		o.Superseded || o.Reverted {
 		t.Errorf("%+v, %v", o, err)
 	}
 }
 
-// TestSubmissions: what somebody asks for goes back to an older image only with the right to, and then also over what a
-// person did; one event is written once.
+// TestSubmissions: what somebody asks for goes back to an older image only with the right to, and
+// then also over what a person did; one event is written once.
 func TestSubmissions(t *testing.T) {
 	t.Parallel()
 	three, four := pratique.DigestOf([]byte("three")), pratique.DigestOf([]byte("four"))
@@ -238,18 +262,28 @@ func TestSubmissions(t *testing.T) {
 		built         map[pratique.Digest]time.Time
 		older         bool
 	}{
-		"a lower version":               {"v1.10.0", "v1.9.0", nil, true},
-		"a higher version":              {"v1.9.0", "v1.10.0", nil, false},
-		"a candidate of what stands":    {"1.2.0", "1.2.0-rc.1", nil, true},
-		"a later candidate":             {"1.2.0-rc.2", "1.2.0-rc.10", nil, false},
-		"the same tag":                  {"latest", "latest", map[pratique.Digest]time.Time{three: now.Add(-2 * time.Hour), four: now.Add(-time.Hour)}, false},
-		"built before":                  {"blue", "green", map[pratique.Digest]time.Time{three: now.Add(-2 * time.Hour), four: now.Add(-time.Hour)}, true},
-		"built after":                   {"blue", "green", map[pratique.Digest]time.Time{three: now.Add(-time.Hour), four: now.Add(-2 * time.Hour)}, false},
-		"built at no time":              {"blue", "green", map[pratique.Digest]time.Time{three: time.Unix(0, 0), four: now.Add(-time.Hour)}, false},
-		"built in the future":           {"blue", "green", map[pratique.Digest]time.Time{three: now.Add(-time.Hour), four: now.Add(time.Hour)}, false},
-		"nobody knows":                  {"blue", "green", nil, false},
-		"a higher version, built first": {"v1.9.0", "v1.10.0", map[pratique.Digest]time.Time{three: now.Add(-2 * time.Hour), four: now.Add(-time.Hour)}, false},
-		"a line is no version":          {"v1.9.0", "v1", nil, false},
+		"a lower version":            {"v1.10.0", "v1.9.0", nil, true},
+		"a higher version":           {"v1.9.0", "v1.10.0", nil, false},
+		"a candidate of what stands": {"1.2.0", "1.2.0-rc.1", nil, true},
+		"a later candidate":          {"1.2.0-rc.2", "1.2.0-rc.10", nil, false},
+		"the same tag": {"latest", "latest",
+			map[pratique.Digest]time.Time{three: now.Add(-2 * time.Hour),
+				four: now.Add(-time.Hour)}, false},
+		"built before": {"blue", "green",
+			map[pratique.Digest]time.Time{three: now.Add(-2 * time.Hour),
+				four: now.Add(-time.Hour)}, true},
+		"built after": {"blue", "green",
+			map[pratique.Digest]time.Time{three: now.Add(-time.Hour),
+				four: now.Add(-2 * time.Hour)}, false},
+		"built at no time": {"blue", "green",
+			map[pratique.Digest]time.Time{three: time.Unix(0, 0), four: now.Add(-time.Hour)}, false},
+		"built in the future": {"blue", "green",
+			map[pratique.Digest]time.Time{three: now.Add(-time.Hour), four: now.Add(time.Hour)}, false},
+		"nobody knows": {"blue", "green", nil, false},
+		"a higher version, built first": {"v1.9.0", "v1.10.0",
+			map[pratique.Digest]time.Time{three: now.Add(-2 * time.Hour),
+				four: now.Add(-time.Hour)}, false},
+		"a line is no version": {"v1.9.0", "v1", nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -297,14 +331,17 @@ func TestSweeps(t *testing.T) {
 	c := w.push("v0", one, 0)
 	c.RefreshOnly = true
 	o, err := deployAll(t.Context(), w.gate, c)
-	if err != nil || !o.NoTarget || !strings.Contains(o.Detail, "pratique reconcile --deploy registry.example.com/team/app:v0 writes it") ||
+	if err != nil || !o.NoTarget ||
+		!strings.Contains(o.Detail,
+			"pratique reconcile --deploy registry.example.com/team/app:v0 writes it") ||
 		!strings.Contains(o.Detail, "app:v2") || w.git("rev-parse", "main") != before {
 		t.Errorf("%+v, %v", o, err)
 	}
 	c = w.push("v1", one, 0)
 	c.RefreshOnly = true
 	w.deployed(w.gate, c)
-	want := strings.NewReplacer("app:v1", "app:v1@"+one.String(), "d: \"\"", "d: \""+one.String()+"\"").Replace(marked)
+	want := strings.NewReplacer("app:v1", "app:v1@"+one.String(), "d: \"\"", "d: \""+one.String()+
+		"\"").Replace(marked)
 	if got := w.git("show", "main:prod/deploy.yaml") + "\n"; got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
@@ -335,29 +372,39 @@ func TestAuthor(t *testing.T) {
 	w := newWorld(t)
 	w.deployed(w.gate, w.push("v1", one, 0))
 	w.at("revert", "prod/kustomization.yaml", kustomization)
-	other, err := gitrepo.Open(gitrepo.Config{URL: w.url, Author: gitrepo.Signature{Name: "Other", Email: "other@localhost"}}, func() time.Time { return now })
+	other, err := gitrepo.Open(gitrepo.Config{URL: w.url, Author: gitrepo.Signature{Name: "Other",
+		Email: "other@localhost"}}, func() time.Time {
+		return now
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(other.Close)
-	g, err := deploy.New(deploy.Config{Summaries: w, Tags: w, Profiles: []pratique.Profile{profile}, Now: func() time.Time { return now },
-		Targets: []deploy.Target{{Name: "prod", Path: "prod", Images: []pratique.Glob{"registry.example.com/team/*"}, Repository: other}}})
+	g, err := deploy.New(deploy.Config{Summaries: w, Tags: w, Profiles: []pratique.Profile{profile},
+		Now: func() time.Time {
+			return now
+		},
+		Targets: []deploy.Target{{Name: "prod", Path: "prod",
+			Images: []pratique.Glob{"registry.example.com/team/*"}, Repository: other}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.deployed(g, w.push("v1", one, 1))
 }
 
-// TestNewPlaces: a place that somebody adds, or repairs, after the commit is written; nobody has taken it away.
+// TestNewPlaces: a place that somebody adds, or repairs, after the commit is written; nobody has
+// taken it away.
 func TestNewPlaces(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.at("broken", "prod/more.yaml", "a: web # {\"$pratique\": \"registry.example.com/team/app\"}\n")
 	c := w.push("v1", one, 0)
-	if o, err := deployAll(t.Context(), w.gate, c); pratique.KindOf(err) != pratique.Denied || len(o.Commits) != 1 {
+	if o, err := deployAll(t.Context(), w.gate, c); pratique.KindOf(err) != pratique.Denied ||
+		len(o.Commits) != 1 {
 		t.Fatalf("%+v, %v", o, err)
 	}
-	w.at("repaired", "prod/more.yaml", "a: registry.example.com/team/app # {\"$pratique\": \"registry.example.com/team/app\"}\n")
+	w.at("repaired", "prod/more.yaml",
+		"a: registry.example.com/team/app # {\"$pratique\": \"registry.example.com/team/app\"}\n")
 	w.deployed(w.gate, c)
 	w.at("added", "prod/new/kustomization.yaml", kustomization)
 	w.deployed(w.gate, w.push("v1", one, 1))

@@ -12,12 +12,13 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// attempts counts the attempts at each message, durably and before each begins. JetStream's own count of
-// deliveries is written up to 100 ms late and not synced: a message that kills its process at once would
-// come back as new, for ever. It also counts deliveries that never became an attempt.
+// attempts counts the attempts at each message, durably and before each begins. JetStream's own
+// count of deliveries is written up to 100 ms late and not synced: a message that kills its process
+// at once would come back as new, for ever. It also counts deliveries that never became an attempt.
 //
-// An attempt counts towards [Config.MaxAttempts], and as a crash, as soon as it begins. Recording its
-// outcome takes back what does not apply. So an attempt that ends with its process stays counted as a crash.
+// An attempt counts towards [Config.MaxAttempts], and as a crash, as soon as it begins. Recording
+// its outcome takes back what does not apply. So an attempt that ends with its process stays
+// counted as a crash.
 type attempts struct {
 	js jetstream.JetStream
 }
@@ -39,9 +40,10 @@ func (l limits) reached(a attempt) bool {
 	return a.counted >= l.counted || l.crashes > 0 && a.crashes >= l.crashes
 }
 
-// begin counts a new attempt at a message. If the limits are reached already, it counts nothing and the
-// result is exhausted.
-func (s attempts) begin(ctx context.Context, meta *jetstream.MsgMetadata, l limits) (a attempt, err error) {
+// begin counts a new attempt at a message. If the limits are reached already, it counts nothing and
+// the result is exhausted.
+func (s attempts) begin(ctx context.Context, meta *jetstream.MsgMetadata,
+	l limits) (a attempt, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ackWait)
 	defer cancel()
 	a.subject = attemptsSubject(meta.Stream, meta.Sequence.Stream, meta.Timestamp)
@@ -121,8 +123,9 @@ func (a attempt) exhaustedError(job string) error {
 	if a.reason != "" {
 		kind, reason = a.kind, "last recorded failure: "+a.reason
 	}
-	return pratique.Wrap(kind, "attempt job", job, fmt.Errorf("given up after %d attempts (%d counted, %d of them crashes): %s",
-		a.total, a.counted, a.crashes, reason))
+	return pratique.Wrap(kind, "attempt job", job,
+		fmt.Errorf("given up after %d attempts (%d counted, %d of them crashes): %s",
+			a.total, a.counted, a.crashes, reason))
 }
 
 func wrongLast(err error) bool {

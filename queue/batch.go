@@ -15,29 +15,31 @@ import (
 	"github.com/pratique-dev/pratique/internal/natsinternals"
 )
 
-// Bounds of a batch. The server's limit is 1000 messages; half of that also suits a server with a lower limit.
-// The bytes bound what the server stages.
+// Bounds of a batch. The server's limit is 1000 messages; half of that also suits a server with a
+// lower limit. The bytes bound what the server stages.
 const (
 	maxBatchMessages = 500
 	maxBatchBytes    = mib
-	// The server stages a batch in a store of its own, which costs half a dozen syncs of files and directories
-	// however small the batch is. Below this, one sync for each message is cheaper.
+	// The server stages a batch in a store of its own, which costs half a dozen syncs of files and
+	// directories however small the batch is. Below this, one sync for each message is cheaper.
 	minBatchMessages = 12
 )
 
-// errNotAtomic means that the messages cannot be stored as one batch, but may be one by one: the server
-// refused the batch or does not support batches.
+// errNotAtomic means that the messages cannot be stored as one batch, but may be one by one: the
+// server refused the batch or does not support batches.
 var errNotAtomic = errors.New("not accepted as one batch")
 
-// PublishBatch queues messages for a stage in their order, and waits until the server has stored them all. It
-// sends batches of up to 500 messages or 1 MiB, and waits at most until ctx ends or 5 s for each. A server that
-// syncs every append ([EmbeddedConfig.SyncAlways]) syncs a few times for a batch, not once for a message. Fewer
-// than 12 messages, and those of a batch that the server refuses, are published one by one, each within 5 s. Ids
-// that the stage already has are stored once.
+// PublishBatch queues messages for a stage in their order, and waits until the server has stored
+// them all. It sends batches of up to 500 messages or 1 MiB, and waits at most until ctx ends or 5
+// s for each. A server that syncs every append ([EmbeddedConfig.SyncAlways]) syncs a few times for
+// a batch, not once for a message. Fewer than 12 messages, and those of a batch that the server
+// refuses, are published one by one, each within 5 s. Ids that the stage already has are stored
+// once.
 //
-// The kinds of errors are those of [Broker.Publish]. A message without an id, with an unknown priority or too
-// large is refused before any is sent. After any other error none, some or all may have been stored, and after
-// a power failure not always the first ones: publish all of them again with the same ids.
+// The kinds of errors are those of [Broker.Publish]. A message without an id, with an unknown
+// priority or too large is refused before any is sent. After any other error none, some or all may
+// have been stored, and after a power failure not always the first ones: publish all of them again
+// with the same ids.
 func (b *Broker) PublishBatch(ctx context.Context, stage pratique.Stage, all []pratique.Message) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
@@ -61,7 +63,8 @@ type Entry struct {
 	Body    []byte
 }
 
-// PublishFacts is [Broker.PublishBatch] for the ledger. A push has few entries, a rescan may have many.
+// PublishFacts is [Broker.PublishBatch] for the ledger. A push has few entries, a rescan may have
+// many.
 func (b *Broker) PublishFacts(ctx context.Context, all []Entry) error {
 	for _, s := range Topology() {
 		if s.Name == LedgerStream {
@@ -107,8 +110,8 @@ func (b *Broker) publishPart(ctx context.Context, op string, s Stream, part []En
 			return err
 		}
 	}
-	// The ids keep what is stored already, perhaps by a server that took the batch as single messages, from
-	// being stored twice.
+	// The ids keep what is stored already, perhaps by a server that took the batch as single
+	// messages, from being stored twice.
 	for _, m := range part {
 		if err := b.publish(ctx, op, s, m); err != nil {
 			return err
@@ -117,8 +120,9 @@ func (b *Broker) publishPart(ctx context.Context, op string, s Stream, part []En
 	return nil
 }
 
-// publishAtomically sends part as one batch. It waits for the answer to the first message, so that a server that
-// refuses the batch is sent no more of it, and for that to the last, which commits the batch.
+// publishAtomically sends part as one batch. It waits for the answer to the first message, so that
+// a server that refuses the batch is sent no more of it, and for that to the last, which commits
+// the batch.
 func (b *Broker) publishAtomically(ctx context.Context, op string, s Stream, part []Entry) error {
 	subject := fmt.Sprintf("batch of %d", len(part))
 	conn := b.js.Conn()
@@ -177,7 +181,8 @@ func checkAnswer(data []byte, want natsinternals.BatchAnswer) error {
 }
 
 func batchError(op string, s Stream, subject string, err error) error {
-	if errors.Is(err, errNotAtomic) || errors.Is(err, nats.ErrMaxPayload) || natsinternals.BatchRefused(err) {
+	if errors.Is(err, errNotAtomic) || errors.Is(err, nats.ErrMaxPayload) ||
+		natsinternals.BatchRefused(err) {
 		return errNotAtomic
 	}
 	return publishError(op, s, subject, err)

@@ -19,7 +19,8 @@ import (
 
 func TestBatchesOverRestartsOfTheServer(t *testing.T) {
 	t.Parallel()
-	options := server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 16 << 30, SyncAlways: true}
+	options := server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 16 << 30,
+		SyncAlways: true}
 	s := natsserver.Start(t, options)
 	options.Port = natsserver.Port(s)
 	_, js := dial(t, s.ClientURL())
@@ -91,7 +92,8 @@ func TestAcknowledgedBatchesSurviveSIGKILL(t *testing.T) {
 		t.Fatal(err)
 	}
 	again, _ := stored(t, js)
-	t.Logf("%d acknowledged, %d more stored at the kill, %d at the end", len(acked), len(rest), len(again))
+	t.Logf("%d acknowledged, %d more stored at the kill, %d at the end", len(acked), len(rest),
+		len(again))
 	if len(slices.Compact(slices.Sorted(slices.Values(again)))) != len(again) {
 		t.Error("something is stored twice")
 	}
@@ -126,7 +128,8 @@ func BenchmarkPublishers(b *testing.B) {
 			for range publishers {
 				all.Go(func() {
 					for n := next.Add(1); n <= int64(b.N); n = next.Add(1) {
-						if err := broker.Publish(b.Context(), pratique.StageInspect, pratique.PriorityPush, fmt.Sprint(n), make([]byte, 900)); err != nil {
+						if err := broker.Publish(b.Context(), pratique.StageInspect,
+							pratique.PriorityPush, fmt.Sprint(n), make([]byte, 900)); err != nil {
 							b.Error(err)
 							return
 						}

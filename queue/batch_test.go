@@ -31,8 +31,8 @@ func batch(prefix string, n int) []pratique.Message {
 	return all
 }
 
-// stored reads the ids of the inspect stage in their order, and how many batches they came in; a message that
-// came alone counts for none.
+// stored reads the ids of the inspect stage in their order, and how many batches they came in; a
+// message that came alone counts for none.
 func stored(t testing.TB, js jetstream.JetStream) (ids []string, batches int) {
 	t.Helper()
 	stream, err := js.Stream(t.Context(), queue.Topology()[0].Name)
@@ -75,14 +75,17 @@ func TestBatchIsStoredOnceInOrder(t *testing.T) {
 		want        []string
 		batches     int
 	}{
-		"nothing":                {},
-		"one message":            {all: batch("a", 1), want: ids(0, 1)},
-		"a few":                  {all: batch("a", 11), want: ids(0, 11)},
-		"more than a few":        {all: batch("a", 12), want: ids(0, 12), batches: 1},
-		"split by number":        {all: batch("a", 1203), want: ids(0, 1203), batches: 3},
-		"split by size":          {all: large, want: idsOf(large), batches: 2}, // 17 of 60 KiB are less than 1 MiB; the last six go alone
-		"one is there already":   {before: batch("a", 8)[7:], all: batch("a", 20), want: slices.Concat(ids(7, 8), ids(0, 7), ids(8, 20))},
-		"all are there already":  {before: batch("a", 20), all: batch("a", 20), want: ids(0, 20), batches: 1},
+		"nothing":         {},
+		"one message":     {all: batch("a", 1), want: ids(0, 1)},
+		"a few":           {all: batch("a", 11), want: ids(0, 11)},
+		"more than a few": {all: batch("a", 12), want: ids(0, 12), batches: 1},
+		"split by number": {all: batch("a", 1203), want: ids(0, 1203), batches: 3},
+		// 17 of 60 KiB are less than 1 MiB; the last six go alone
+		"split by size": {all: large, want: idsOf(large), batches: 2},
+		"one is there already": {before: batch("a", 8)[7:], all: batch("a", 20),
+			want: slices.Concat(ids(7, 8), ids(0, 7), ids(8, 20))},
+		"all are there already": {before: batch("a", 20), all: batch("a", 20), want: ids(0, 20),
+			batches: 1},
 		"the same id in a batch": {all: append(batch("a", 13), batch("a", 14)...), want: ids(0, 14)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,10 +116,14 @@ func TestBatchRefusals(t *testing.T) {
 		all   []pratique.Message
 		want  pratique.Kind
 	}{
-		"no such stage":    {"", batch("a", 2), pratique.Internal},
-		"no such priority": {pratique.StageInspect, last(pratique.Message{Priority: "x.y", ID: "x"}), pratique.Internal},
-		"no id":            {pratique.StageInspect, last(pratique.Message{Priority: pratique.PriorityPush}), pratique.Internal},
-		"too large":        {pratique.StageInspect, last(pratique.Message{Priority: pratique.PriorityPush, ID: "x", Body: make([]byte, 70<<10)}), pratique.Exhausted},
+		"no such stage": {"", batch("a", 2), pratique.Internal},
+		"no such priority": {pratique.StageInspect,
+			last(pratique.Message{Priority: "x.y", ID: "x"}), pratique.Internal},
+		"no id": {pratique.StageInspect,
+			last(pratique.Message{Priority: pratique.PriorityPush}), pratique.Internal},
+		"too large": {pratique.StageInspect,
+			last(pratique.Message{Priority: pratique.PriorityPush, ID: "x",
+				Body: make([]byte, 70<<10)}), pratique.Exhausted},
 	} {
 		err := b.PublishBatch(t.Context(), c.stage, c.all)
 		if pratique.KindOf(err) != c.want || err == nil {
@@ -128,13 +135,14 @@ func TestBatchRefusals(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.PublishBatch(canceled, pratique.StageInspect, batch("b", 20)); pratique.KindOf(err) != pratique.Unavailable {
+	if err := b.PublishBatch(canceled, pratique.StageInspect,
+		batch("b", 20)); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("canceled: %v", err)
 	}
 }
 
-// A message that is too large only with the headers of a batch goes in, and one that is too large with its own is
-// named; those before it are stored.
+// A message that is too large only with the headers of a batch goes in, and one that is too large
+// with its own is named; those before it are stored.
 func TestBatchWithAMessageAtTheLimit(t *testing.T) {
 	t.Parallel()
 	limit := int(queue.Topology()[0].MaxMsgSize)
@@ -150,7 +158,8 @@ func TestBatchWithAMessageAtTheLimit(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		ids, batches := stored(t, js)
-		if diff := cmp.Diff(append(idsOf(fits), idsOf(tooLarge)[:at]...), ids); diff != "" || batches > 0 {
+		if diff := cmp.Diff(append(idsOf(fits), idsOf(tooLarge)[:at]...), ids); diff != "" ||
+			batches > 0 {
 			t.Errorf("in %d batches: %s", batches, diff)
 		}
 	}
@@ -179,7 +188,8 @@ func TestBatchIntoAFullQueueIsRefusedWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := b.PublishBatch(t.Context(), pratique.StageInspect, full)
-	if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "the queue is full") {
+	if pratique.KindOf(err) != pratique.Unavailable ||
+		!strings.Contains(err.Error(), "the queue is full") {
 		t.Errorf("got %v", err)
 	}
 	ids, _ := stored(t, js)
@@ -238,7 +248,8 @@ func TestServerFromBeforeBatches(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := batch("a", 20)
-	if err := queue.New(js, queue.Config{}).PublishBatch(t.Context(), pratique.StageInspect, all); err != nil {
+	if err := queue.New(js, queue.Config{}).PublishBatch(t.Context(), pratique.StageInspect,
+		all); err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
@@ -260,7 +271,8 @@ func TestBatchesBesideSinglePublishes(t *testing.T) {
 		all.Go(func() {
 			for r := range rounds {
 				for _, m := range batch(fmt.Sprint("single", p, "-", r, "-"), 3) {
-					if err := b.Publish(t.Context(), pratique.StageInspect, m.Priority, m.ID, m.Body); err != nil {
+					if err := b.Publish(t.Context(), pratique.StageInspect, m.Priority, m.ID,
+						m.Body); err != nil {
 						t.Error(err)
 					}
 				}
@@ -269,7 +281,8 @@ func TestBatchesBesideSinglePublishes(t *testing.T) {
 		all.Go(func() {
 			for r := range rounds {
 				// Every batch has one message that a neighbour publishes, too.
-				part := append(batch(fmt.Sprint("batch", p, "-", r, "-"), size), batch(fmt.Sprint("shared", p/2, "-", r, "-"), 1)...)
+				part := append(batch(fmt.Sprint("batch", p, "-", r, "-"), size),
+					batch(fmt.Sprint("shared", p/2, "-", r, "-"), 1)...)
 				if err := b.PublishBatch(t.Context(), pratique.StageInspect, part); err != nil {
 					t.Error(err)
 				}
@@ -312,14 +325,17 @@ func TestWorkersTakeABatchInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make(chan queue.Job, 2*len(all))
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		got <- job
-		return nil
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			got <- job
+			return nil
+		}})
 	for n := range all {
 		want := all[n%10*3+n/10] // one priority after the other
-		if job := receive(t, got); job.ID != want.ID || job.Priority != want.Priority || string(job.Body) != want.ID {
-			t.Errorf("got %s of priority %s, want %s of priority %s", job.ID, job.Priority, want.ID, want.Priority)
+		if job := receive(t, got); job.ID != want.ID || job.Priority != want.Priority ||
+			string(job.Body) != want.ID {
+			t.Errorf("got %s of priority %s, want %s of priority %s", job.ID, job.Priority, want.ID,
+				want.Priority)
 		}
 	}
 	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })

@@ -16,14 +16,14 @@ import (
 
 // Config sets the bounds of the work. Every zero value means its default.
 type Config struct {
-	// AckWait is how long a message may go without a heartbeat before it is redelivered; a heartbeat is sent
-	// every third of it. Default 30 s. It is also the wait after a crash.
+	// AckWait is how long a message may go without a heartbeat before it is redelivered; a
+	// heartbeat is sent every third of it. Default 30 s. It is also the wait after a crash.
 	AckWait time.Duration
-	// MaxAttempts is how many counted attempts a job has: those that crash or fail without a reason to wait,
-	// see [Dispose]. Default 8.
+	// MaxAttempts is how many counted attempts a job has: those that crash or fail without a reason
+	// to wait, see [Dispose]. Default 8.
 	MaxAttempts int
-	// MaxAge is how long after it was queued a job is retried that waits for something else, such as a registry
-	// that does not answer or a login that is refused, see [Dispose]. Default 24 h.
+	// MaxAge is how long after it was queued a job is retried that waits for something else, such
+	// as a registry that does not answer or a login that is refused, see [Dispose]. Default 24 h.
 	MaxAge time.Duration
 	// MinDelay and MaxDelay bound the wait before another attempt. Defaults 1 s and 5 min.
 	MinDelay, MaxDelay time.Duration
@@ -35,8 +35,9 @@ type Config struct {
 	LedgerBytes int64
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
-	// OnError is called with errors that are handled here, by a retry: a lost connection, an acknowledgement
-	// that did not arrive, a panic with its stack. It may be nil, and is called from any goroutine.
+	// OnError is called with errors that are handled here, by a retry: a lost connection, an
+	// acknowledgement that did not arrive, a panic with its stack. It may be nil, and is called
+	// from any goroutine.
 	OnError func(error)
 }
 
@@ -76,7 +77,8 @@ func New(js jetstream.JetStream, c Config) *Broker {
 	return &Broker{js: js, config: c.withDefaults()}
 }
 
-// Setup creates or updates every stream and consumer of [Topology]. It may be called any number of times.
+// Setup creates or updates every stream and consumer of [Topology]. It may be called any number of
+// times.
 func (b *Broker) Setup(ctx context.Context) error {
 	for _, s := range Topology() {
 		if s.Name == LedgerStream && b.config.LedgerBytes > 0 {
@@ -95,7 +97,8 @@ func (b *Broker) Setup(ctx context.Context) error {
 			continue
 		}
 		for _, priority := range pratique.Priorities() {
-			if _, err := b.js.CreateOrUpdateConsumer(ctx, s.Name, s.Consumer(priority, b.config)); err != nil {
+			if _, err := b.js.CreateOrUpdateConsumer(ctx, s.Name,
+				s.Consumer(priority, b.config)); err != nil {
 				return setupError(fmt.Sprintf("set up consumer %s of stream %s", priority, s.Name), err)
 			}
 		}
@@ -132,11 +135,13 @@ func setupError(op string, err error) error {
 
 const publishWait = 5 * time.Second
 
-// Publish queues work for a stage and waits until the server has stored it, at most until ctx ends or 5 s.
-// The same id again within the stream's duplicate window is stored once. Without an acknowledgement the error
-// is Unavailable, and the message may still have been stored: publish again with the same id. A full queue is
-// Unavailable too, since it accepts work again once some of its own is done.
-func (b *Broker) Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority, id string, body []byte) error {
+// Publish queues work for a stage and waits until the server has stored it, at most until ctx ends
+// or 5 s. The same id again within the stream's duplicate window is stored once. Without an
+// acknowledgement the error is Unavailable, and the message may still have been stored: publish
+// again with the same id. A full queue is Unavailable too, since it accepts work again once some of
+// its own is done.
+func (b *Broker) Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority,
+	id string, body []byte) error {
 	op := "publish to " + string(stage)
 	s, err := streamOf(stage)
 	if err != nil {
@@ -155,7 +160,8 @@ func (b *Broker) publish(ctx context.Context, op string, s Stream, m Entry) erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishWait)
 	defer cancel()
-	_, err := b.js.Publish(ctx, m.Subject, m.Body, jetstream.WithMsgID(m.ID), jetstream.WithExpectStream(s.Name))
+	_, err := b.js.Publish(ctx, m.Subject, m.Body, jetstream.WithMsgID(m.ID),
+		jetstream.WithExpectStream(s.Name))
 	return publishError(op, s, m.ID, err)
 }
 
@@ -185,8 +191,8 @@ func publishError(op string, s Stream, id string, err error) error {
 	return pratique.Wrap(pratique.Unavailable, op, id, err)
 }
 
-// Pending returns the backlog of every stage and priority, in the order of the stages, the most urgent
-// priority first. Running counts the jobs that workers of this process have.
+// Pending returns the backlog of every stage and priority, in the order of the stages, the most
+// urgent priority first. Running counts the jobs that workers of this process have.
 func (b *Broker) Pending(ctx context.Context) ([]pratique.QueueFigures, error) {
 	var all []pratique.QueueFigures
 	for _, stage := range pratique.Stages() {
@@ -209,15 +215,16 @@ func (b *Broker) Pending(ctx context.Context) ([]pratique.QueueFigures, error) {
 	return all, nil
 }
 
-func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream, priority pratique.Priority) (pratique.QueueFigures, error) {
+func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream,
+	priority pratique.Priority) (pratique.QueueFigures, error) {
 	out := pratique.QueueFigures{Stage: s.Stage, Priority: priority}
 	consumer, err := stream.Consumer(ctx, string(priority))
 	if err != nil {
 		return out, err
 	}
 	info := consumer.CachedInfo()
-	// To the server a job that waits for another attempt is as pending as one that runs. This process knows
-	// what runs.
+	// To the server a job that waits for another attempt is as pending as one that runs. This
+	// process knows what runs.
 	out.Total = info.NumPending + uint64(max(0, info.NumAckPending))
 	out.Running = min(b.running.count(s.Stage, priority), out.Total)
 	out.Waiting = out.Total - out.Running

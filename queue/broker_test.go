@@ -32,7 +32,8 @@ func TestSetupTwice(t *testing.T) {
 	}
 }
 
-// TestOtherFormat: data of another version is refused with what to do, and an empty stream is taken over.
+// TestOtherFormat: data of another version is refused with what to do, and an empty stream is taken
+// over.
 func TestOtherFormat(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
@@ -52,10 +53,12 @@ func TestOtherFormat(t *testing.T) {
 		if _, err := js.UpdateStream(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := js.Publish(t.Context(), strings.NewReplacer(">", "x", "*", "x").Replace(c.Subjects[0]), []byte("old")); err != nil {
+		if _, err := js.Publish(t.Context(), strings.NewReplacer(">", "x", "*",
+			"x").Replace(c.Subjects[0]), []byte("old")); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Setup(t.Context()); pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), "dataDir") {
+		if err := b.Setup(t.Context()); pratique.KindOf(err) != pratique.Invalid ||
+			!strings.Contains(err.Error(), "dataDir") {
 			t.Errorf("%s of another version: %v", stream, err)
 		}
 		c.Metadata = map[string]string{"pratique-format": queue.Format}
@@ -69,7 +72,8 @@ func TestSameIDIsStoredOnce(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
 	publish(t, b, pratique.PriorityPush, "a", "a", "b", "a")
-	stream, err := js.Stream(t.Context(), "EVENTS") // which knows at once; its consumers hear of a message later
+	// which knows at once; its consumers hear of a message later
+	stream, err := js.Stream(t.Context(), "EVENTS")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,8 +105,10 @@ func TestPublishRefusals(t *testing.T) {
 		"no such stage":    {"", pratique.PriorityPush, "x", 1, pratique.Internal},
 		"no such priority": {pratique.StageInspect, "x.y", "x", 1, pratique.Internal},
 		"no id":            {pratique.StageInspect, pratique.PriorityPush, "", 1, pratique.Internal},
-		"too large":        {pratique.StageInspect, pratique.PriorityPush, "x", 70 << 10, pratique.Exhausted},
-		"far too large":    {pratique.StageInspect, pratique.PriorityPush, "x", 2 << 20, pratique.Exhausted},
+		"too large": {pratique.StageInspect, pratique.PriorityPush, "x", 70 << 10,
+			pratique.Exhausted},
+		"far too large": {pratique.StageInspect, pratique.PriorityPush, "x", 2 << 20,
+			pratique.Exhausted},
 	} {
 		err := b.Publish(t.Context(), c.stage, c.priority, c.id, make([]byte, c.size))
 		if pratique.KindOf(err) != c.want || err == nil {
@@ -122,9 +128,11 @@ func TestFullQueueRefusesAndKeepsTheOld(t *testing.T) {
 	var err error
 	stored := 0
 	for ; err == nil && stored < 100; stored++ {
-		err = b.Publish(t.Context(), pratique.StageInspect, pratique.PriorityPush, fmt.Sprint(stored), make([]byte, 500))
+		err = b.Publish(t.Context(), pratique.StageInspect, pratique.PriorityPush,
+			fmt.Sprint(stored), make([]byte, 500))
 	}
-	if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "the queue is full") {
+	if pratique.KindOf(err) != pratique.Unavailable ||
+		!strings.Contains(err.Error(), "the queue is full") {
 		t.Fatalf("after %d messages: %v", stored, err)
 	}
 	stream, err := js.Stream(t.Context(), small.Name)
@@ -161,7 +169,8 @@ func TestStoreTooSmallForStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := queue.New(js, queue.Config{}).Setup(t.Context()); pratique.KindOf(err) != pratique.Exhausted {
+	if err := queue.New(js,
+		queue.Config{}).Setup(t.Context()); pratique.KindOf(err) != pratique.Exhausted {
 		t.Errorf("got %v", err)
 	}
 	if err := queue.New(js, queue.Config{LedgerBytes: 128 << 20}).Setup(t.Context()); err != nil {
@@ -184,7 +193,8 @@ func TestPendingAge(t *testing.T) {
 	for _, l := range all {
 		busy := l.Stage == pratique.StageInspect && l.Priority == pratique.PriorityManual
 		switch {
-		case busy && (l.Total != 2 || l.Waiting != 2 || now().Sub(l.Oldest).Round(time.Minute) != time.Hour):
+		case busy && (l.Total != 2 || l.Waiting != 2 ||
+			now().Sub(l.Oldest).Round(time.Minute) != time.Hour):
 			t.Errorf("busy priority: %+v", l)
 		case !busy && (l.Total != 0 || !l.Oldest.IsZero()):
 			t.Errorf("empty priority: %+v", l)
@@ -199,7 +209,8 @@ func BenchmarkPublish(b *testing.B) {
 			i := 0
 			for b.Loop() {
 				i++
-				if err := broker.Publish(b.Context(), pratique.StageInspect, pratique.PriorityPush, fmt.Sprint(i), make([]byte, 400)); err != nil {
+				if err := broker.Publish(b.Context(), pratique.StageInspect, pratique.PriorityPush,
+					fmt.Sprint(i), make([]byte, 400)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-var crashConfig = queue.Config{AckWait: time.Second, MaxAttempts: 3, MinDelay: time.Millisecond, MaxDelay: 10 * time.Millisecond}
+var crashConfig = queue.Config{AckWait: time.Second, MaxAttempts: 3, MinDelay: time.Millisecond,
+	MaxDelay: 10 * time.Millisecond}
 
 func victim(role, dir string) error {
 	e, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: dir, SyncAlways: true})
@@ -57,7 +58,8 @@ func victim(role, dir string) error {
 	if role == "publish" {
 		for i := 0; ; i++ {
 			id := fmt.Sprint("m", i)
-			if err := b.Publish(ctx, pratique.StageInspect, pratique.PriorityPush, id, []byte(id)); err != nil {
+			if err := b.Publish(ctx, pratique.StageInspect, pratique.PriorityPush, id,
+				[]byte(id)); err != nil {
 				return err
 			}
 			fmt.Println(id)
@@ -139,10 +141,11 @@ func TestAcknowledgedSurvivesSIGKILL(t *testing.T) {
 		t.Errorf("%d stored, %d acknowledged", total, len(acked))
 	}
 	got := make(chan string, total+100)
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		got <- job.ID
-		return nil
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			got <- job.ID
+			return nil
+		}})
 	seen := map[string]int{}
 	for range total {
 		seen[receive(t, got)]++
@@ -166,10 +169,11 @@ func TestJobOfAKilledWorkerComesAgainAndTheDoneOnesDoNot(t *testing.T) {
 	}
 	_, b, _ = start(t, dir, crashConfig)
 	got := make(chan string, 10)
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		got <- fmt.Sprint(job.ID, " ", job.Attempt)
-		return nil
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			got <- fmt.Sprint(job.ID, " ", job.Attempt)
+			return nil
+		}})
 	after := []string{receive(t, got), receive(t, got)}
 	slices.Sort(after) // which comes first depends on what JetStream had written of its delivery
 	if strings.Join(after, ", ") != "d 1, stuck 2" {
@@ -181,8 +185,8 @@ func TestJobOfAKilledWorkerComesAgainAndTheDoneOnesDoNot(t *testing.T) {
 	}
 }
 
-// A message that kills its worker at once must end too, although nobody is left to record each failure, and
-// an outage before gives it no more attempts.
+// A message that kills its worker at once must end too, although nobody is left to record each
+// failure, and an outage before gives it no more attempts.
 func TestMessageThatKillsItsWorkerEnds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -33,7 +33,8 @@ func TestCrashesEndBeforeTheThirdAttempt(t *testing.T) {
 			if n := int(runs.Add(1)); job.Crashes != n-1 {
 				t.Errorf("attempt %d knows of %d crashes", n, job.Crashes)
 			}
-			return pratique.Errorf(pratique.Died, "run inspector", "it used too much memory: number %d %s", job.Attempt, strings.Repeat("é", 2000))
+			return pratique.Errorf(pratique.Died, "run inspector",
+				"it used too much memory: number %d %s", job.Attempt, strings.Repeat("é", 2000))
 		},
 		Failed: func(_ context.Context, job queue.Job, err error, final bool) error {
 			failures <- outcome{job.Attempt, job.Crashes, pratique.KindOf(err), final}
@@ -43,12 +44,14 @@ func TestCrashesEndBeforeTheThirdAttempt(t *testing.T) {
 			return nil
 		},
 	})
-	for _, want := range []outcome{{1, 0, pratique.Died, false}, {2, 1, pratique.Died, false}, {2, 0, pratique.Died, true}} {
+	for _, want := range []outcome{{1, 0, pratique.Died, false}, {2, 1, pratique.Died, false},
+		{2, 0, pratique.Died, true}} {
 		if got := receive(t, failures); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
 	}
-	if err := receive(t, last); !strings.Contains(err.Error(), "it used too much memory: number 2") || len(err.Error()) > 1200 {
+	if err := receive(t, last); !strings.Contains(err.Error(),
+		"it used too much memory: number 2") || len(err.Error()) > 1200 {
 		t.Errorf("the last word is %.300v", err)
 	}
 	eventually(t, "the message is gone", func() bool { return left(t, b) == 0 })
@@ -63,8 +66,10 @@ func TestOtherFailuresAreNoCrashes(t *testing.T) {
 	_, b, _ := start(t, t.TempDir(), queue.Config{MinDelay: time.Millisecond, MaxAttempts: 5})
 	publish(t, b, pratique.PriorityPush, "odd")
 	errs := []error{
-		pratique.Errorf(pratique.Unavailable, "x", "away"), errors.New("a bug"), pratique.Errorf(pratique.Died, "x", "first crash"),
-		pratique.Errorf(pratique.Unavailable, "x", "away"), pratique.Errorf(pratique.Internal, "x", "a bug"), nil,
+		pratique.Errorf(pratique.Unavailable, "x", "away"), errors.New("a bug"),
+		pratique.Errorf(pratique.Died, "x", "first crash"),
+		pratique.Errorf(pratique.Unavailable, "x", "away"), pratique.Errorf(pratique.Internal, "x",
+			"a bug"), nil,
 	}
 	var runs atomic.Int32
 	crashes := make(chan string, 100)
@@ -96,7 +101,9 @@ func TestCrashesOfTheService(t *testing.T) {
 	e, b, _ := start(t, dir, crashConfig)
 	publish(t, b, pratique.PriorityPush, "deadly")
 	e.Close()
-	if lines := kill(t, "die-after-word", dir, func([]string) bool { return false }); strings.Join(lines, ", ") != "deadly 1, deadly 2" {
+	if lines := kill(t, "die-after-word", dir, func([]string) bool {
+		return false
+	}); strings.Join(lines, ", ") != "deadly 1, deadly 2" {
 		t.Fatalf("before the kill: %q", lines)
 	}
 	_, b, _ = start(t, dir, crashConfig)
@@ -115,7 +122,8 @@ func TestCrashesOfTheService(t *testing.T) {
 			return nil
 		},
 	})
-	if err := receive(t, last); pratique.KindOf(err) != pratique.Died || !strings.Contains(err.Error(), "the child died") {
+	if err := receive(t, last); pratique.KindOf(err) != pratique.Died ||
+		!strings.Contains(err.Error(), "the child died") {
 		t.Errorf("got %v", err)
 	}
 	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })

@@ -29,14 +29,15 @@ type Disposition struct {
 
 // History is what is known of the attempts at a job, including the one that has just ended.
 type History struct {
-	// Attempts is the number of all attempts. Counted leaves out the uncounted ones, see [Disposition].
+	// Attempts is the number of all attempts. Counted leaves out the uncounted ones, see
+	// [Disposition].
 	Attempts, Counted int
 	// Age is how long ago the job was queued.
 	Age time.Duration
 }
 
-// Dispose decides what becomes of a message, from the handler's error and the history of the job. It is
-// pure.
+// Dispose decides what becomes of a message, from the handler's error and the history of the job.
+// It is pure.
 //
 //   - Permanent kinds end the job at once.
 //   - Unavailable, RateLimited, Denied, Stale and Conflict say that the job waits for something else. They end
@@ -45,9 +46,10 @@ type History struct {
 //   - Unknown, Internal and Died may be bugs. They end the job after c.MaxAttempts counted attempts. A stage
 //     may have a lower limit for crashes, see [Work.MaxCrashes].
 //
-// The delay doubles from c.MinDelay to c.MaxDelay; for RateLimited it starts eight times higher. jitter in
-// [0, 1) takes away up to half of it, so that jobs that failed together do not return together. If the
-// error asks for a wait, that is the delay instead, up to 15 minutes, and jitter adds up to a quarter.
+// The delay doubles from c.MinDelay to c.MaxDelay; for RateLimited it starts eight times higher.
+// jitter in [0, 1) takes away up to half of it, so that jobs that failed together do not return
+// together. If the error asks for a wait, that is the delay instead, up to 15 minutes, and jitter
+// adds up to a quarter.
 func Dispose(err error, h History, c Config, jitter float64) Disposition {
 	c = c.withDefaults()
 	if err == nil {

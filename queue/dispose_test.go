@@ -17,7 +17,9 @@ func TestDispose(t *testing.T) {
 	of := func(k pratique.Kind) error { return pratique.Errorf(k, "x", "y") }
 	const young, old = time.Minute, time.Hour + 1
 	again := func(d time.Duration) Disposition { return Disposition{Action: Retry, Delay: d} }
-	wait := func(d time.Duration) Disposition { return Disposition{Action: Retry, Delay: d, Uncounted: true} }
+	wait := func(d time.Duration) Disposition {
+		return Disposition{Action: Retry, Delay: d, Uncounted: true}
+	}
 	end, ended := Disposition{Action: Term}, Disposition{Action: Term, Uncounted: true}
 	for _, test := range []struct {
 		name    string
@@ -32,8 +34,10 @@ func TestDispose(t *testing.T) {
 		{"third", of(pratique.Unavailable), History{3, 1, 0}, 0, wait(4 * time.Second)},
 		{"hundredth", of(pratique.Unavailable), History{100, 1, young}, 0, wait(20 * time.Second)},
 		{"too old", of(pratique.Unavailable), History{100, 1, old}, 0, ended},
-		{"as old as allowed", of(pratique.Unavailable), History{100, 1, old - 1}, 0, wait(20 * time.Second)},
-		{"too old when the service came back", of(pratique.Unavailable), History{3, 1, old}, 0, wait(4 * time.Second)},
+		{"as old as allowed", of(pratique.Unavailable), History{100, 1, old - 1}, 0,
+			wait(20 * time.Second)},
+		{"too old when the service came back", of(pratique.Unavailable), History{3, 1, old}, 0,
+			wait(4 * time.Second)},
 		{"and its last start", of(pratique.Unavailable), History{4, 1, old}, 0, ended},
 		{"clock set back", of(pratique.Unavailable), History{100, 1, -old}, 0, wait(20 * time.Second)},
 		{"after crashes", of(pratique.Unavailable), History{9, 4, young}, 0, wait(20 * time.Second)},

@@ -20,10 +20,11 @@ import (
 type EmbeddedConfig struct {
 	// Dir holds the streams. It is locked, for one process at a time.
 	Dir string
-	// SyncAlways syncs each append before it is acknowledged. Without it JetStream syncs every two minutes,
-	// which survives a killed process but not a power cut.
+	// SyncAlways syncs each append before it is acknowledged. Without it JetStream syncs every two
+	// minutes, which survives a killed process but not a power cut.
 	SyncAlways bool
-	// MaxStoreBytes bounds all streams together; 0 means 16 GiB. It must be at least the sum of [Topology].
+	// MaxStoreBytes bounds all streams together; 0 means 16 GiB. It must be at least the sum of
+	// [Topology].
 	MaxStoreBytes int64
 	// Log is called with the server's warnings and errors, from any goroutine; nil discards them.
 	Log func(level, message string)
@@ -44,8 +45,8 @@ type Embedded struct {
 	conns []*nats.Conn
 }
 
-// StartEmbedded starts a server on c.Dir and waits until it accepts connections. A directory that another
-// process uses is Conflict; a server that cannot start or recover is Unavailable.
+// StartEmbedded starts a server on c.Dir and waits until it accepts connections. A directory that
+// another process uses is Conflict; a server that cannot start or recover is Unavailable.
 func StartEmbedded(c EmbeddedConfig) (*Embedded, error) {
 	const op = "start embedded nats"
 	if c.Dir == "" {
@@ -73,7 +74,8 @@ func StartEmbedded(c EmbeddedConfig) (*Embedded, error) {
 	e := &Embedded{server: s, lock: lock, logs: logs}
 	if !s.ReadyForConnections(startWait) || !s.JetStreamEnabled() {
 		e.Close()
-		return nil, pratique.Wrap(pratique.Unavailable, op, c.Dir, fmt.Errorf("not ready: %s", logs.last()))
+		return nil, pratique.Wrap(pratique.Unavailable, op, c.Dir,
+			fmt.Errorf("not ready: %s", logs.last()))
 	}
 	return e, nil
 }
@@ -94,7 +96,8 @@ func serverOptions(c EmbeddedConfig) *server.Options {
 // Conn opens a connection inside the process. The caller closes it; [Embedded.Close] closes it too.
 func (e *Embedded) Conn() (*nats.Conn, error) {
 	conn, err := nats.Connect("", nats.InProcessServer(e.server), nats.Name("pratique"),
-		nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.NoCallbacksAfterClientClose(),
+		nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond),
+		nats.NoCallbacksAfterClientClose(),
 		// The library's own handler writes to stderr.
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
@@ -106,9 +109,9 @@ func (e *Embedded) Conn() (*nats.Conn, error) {
 	return conn, nil
 }
 
-// Wait returns nil when ctx ends, and Unavailable once the server could not write. The server does not recover
-// from that, even if the disk has space again, so it has to be closed and started again. What was acknowledged is
-// there then.
+// Wait returns nil when ctx ends, and Unavailable once the server could not write. The server does
+// not recover from that, even if the disk has space again, so it has to be closed and started
+// again. What was acknowledged is there then.
 func (e *Embedded) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -119,7 +122,8 @@ func (e *Embedded) Wait(ctx context.Context) error {
 	}
 }
 
-// Close closes every connection, stops the server, waits until its files are closed and unlocks the directory.
+// Close closes every connection, stops the server, waits until its files are closed and unlocks the
+// directory.
 func (e *Embedded) Close() {
 	e.mu.Lock()
 	for _, conn := range e.conns {

@@ -46,7 +46,8 @@ func bodies(all ...queue.Entry) string {
 	return strings.Join(out, " ")
 }
 
-// TestFactsInBatches: few or many, they lie in the ledger in their order, and once if they are appended again.
+// TestFactsInBatches: few or many, they lie in the ledger in their order, and once if they are
+// appended again.
 func TestFactsInBatches(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
@@ -79,7 +80,9 @@ func TestFullLedger(t *testing.T) {
 			big[i].Body = make([]byte, 4<<10)
 		}
 		err := b.PublishFacts(t.Context(), big)
-		if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "raise queue.ledgerSize") || strings.Contains(err.Error(), "queue is full") {
+		if pratique.KindOf(err) != pratique.Unavailable ||
+			!strings.Contains(err.Error(), "raise queue.ledgerSize") ||
+			strings.Contains(err.Error(), "queue is full") {
 			t.Errorf("%d facts: %v", n, err)
 		}
 	}

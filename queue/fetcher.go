@@ -14,9 +14,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/backoff"
 )
 
-// fetcher gets the messages of one priority from its consumer. It has at most one long poll open, or one
-// message buffered: a poll that was open when the last worker became busy may still return one, which is
-// kept alive with heartbeats until a worker is free.
+// fetcher gets the messages of one priority from its consumer. It has at most one long poll open,
+// or one message buffered: a poll that was open when the last worker became busy may still return
+// one, which is kept alive with heartbeats until a worker is free.
 type fetcher struct {
 	priority pratique.Priority
 	consumer jetstream.Consumer
@@ -32,12 +32,12 @@ type fetcher struct {
 	failures int           // polls that failed in a row; only the poll reads and writes it
 }
 
-// pollHeartbeat is how often the server shows that a poll is open. After two missed heartbeats it is opened
-// again.
+// pollHeartbeat is how often the server shows that a poll is open. After two missed heartbeats it
+// is opened again.
 const pollHeartbeat = 2 * time.Second
 
-// next returns the buffered message, or one that is waiting at the server, or nil. While a poll is open it
-// does not ask the server: a message would go to the poll.
+// next returns the buffered message, or one that is waiting at the server, or nil. While a poll is
+// open it does not ask the server: a message would go to the poll.
 func (f *fetcher) next(ctx context.Context) jetstream.Msg {
 	f.mu.Lock()
 	buffered, polling := f.buffered, f.polling
@@ -88,11 +88,13 @@ func (f *fetcher) poll(ctx context.Context) {
 
 // fetch waits up to 30 s, the library's default, for one message.
 func (f *fetcher) fetch(ctx context.Context) (jetstream.Msg, error) {
-	// The library takes a deadline for the length of the poll, so only the cancellation is passed on.
+	// The library takes a deadline for the length of the poll, so only the cancellation is passed
+	// on.
 	poll, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
-	batch, err := f.consumer.Fetch(1, jetstream.FetchContext(poll), jetstream.FetchHeartbeat(pollHeartbeat))
+	batch, err := f.consumer.Fetch(1, jetstream.FetchContext(poll),
+		jetstream.FetchHeartbeat(pollHeartbeat))
 	if err != nil {
 		return nil, err
 	}

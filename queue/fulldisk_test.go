@@ -12,8 +12,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestFullDiskEndsTheServer fills a small disk. The server keeps its first error of writing for ever, so that somebody has
-// to hear of it; started anew with room, it has all that was acknowledged.
+// TestFullDiskEndsTheServer fills a small disk. The server keeps its first error of writing for
+// ever, so that somebody has to hear of it; started anew with room, it has all that was
+// acknowledged.
 func TestFullDiskEndsTheServer(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
@@ -49,7 +50,8 @@ func TestFullDiskEndsTheServer(t *testing.T) {
 	acknowledged, body := 0, make([]byte, 32<<10)
 	for ; acknowledged < 1000; acknowledged++ {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		err := broker.Publish(ctx, pratique.StageInspect, pratique.PriorityPush, fmt.Sprint(acknowledged), body)
+		err := broker.Publish(ctx, pratique.StageInspect, pratique.PriorityPush,
+			fmt.Sprint(acknowledged), body)
 		cancel()
 		if err != nil {
 			break
@@ -76,7 +78,8 @@ func TestFullDiskEndsTheServer(t *testing.T) {
 	if have := stream.CachedInfo().State.Msgs; have < uint64(acknowledged) {
 		t.Errorf("%d messages of %d that were acknowledged", have, acknowledged)
 	}
-	if err := broker.Publish(t.Context(), pratique.StageInspect, pratique.PriorityPush, "after", body); err != nil {
+	if err := broker.Publish(t.Context(), pratique.StageInspect, pratique.PriorityPush, "after",
+		body); err != nil {
 		t.Error(err)
 	}
 }

@@ -27,7 +27,8 @@ func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Pri
 		return
 	}
 	job := Job{
-		Stage: p.work.Stage, Priority: from, ID: msg.Headers().Get(jetstream.MsgIDHeader), Body: msg.Data(),
+		Stage: p.work.Stage, Priority: from, ID: msg.Headers().Get(jetstream.MsgIDHeader),
+		Body:       msg.Data(),
 		EnqueuedAt: meta.Timestamp.UTC(),
 	}
 	d := p.waiting.received(job, msg, meta)
@@ -36,7 +37,9 @@ func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Pri
 		return
 	}
 	var answer func()
-	withHeartbeat(p.config.AckWait/3, func() { _ = msg.InProgress() }, func() { answer = p.attempt(ctx, d, meta) })
+	withHeartbeat(p.config.AckWait/3, func() {
+		_ = msg.InProgress()
+	}, func() { answer = p.attempt(ctx, d, meta) })
 	// A heartbeat after a delayed NAK would cancel the delay, so the message is answered only now.
 	answer()
 }
@@ -53,13 +56,14 @@ func (p *pool) hold(job Job) time.Duration {
 	return backoff.Later(wait, wait/4, backoff.Random())
 }
 
-// attempt counts an attempt, handles the job unless its limits are reached, and returns how to answer the
-// message.
+// attempt counts an attempt, handles the job unless its limits are reached, and returns how to
+// answer the message.
 func (p *pool) attempt(ctx context.Context, d delivery, meta *jetstream.MsgMetadata) (answer func()) {
 	job := d.job
 	usual := backoff.Backoff{Min: p.config.MinDelay, Max: p.config.MaxDelay, Jitter: maxJitter}
 	delay := usual.Delay(int(min(meta.NumDelivered, math.MaxInt32)), backoff.Random())
-	a, err := p.attempts.begin(ctx, meta, limits{counted: p.config.MaxAttempts, crashes: p.work.MaxCrashes})
+	a, err := p.attempts.begin(ctx, meta, limits{counted: p.config.MaxAttempts,
+		crashes: p.work.MaxCrashes})
 	if err != nil {
 		p.config.OnError(fmt.Errorf("count the attempt at job %s, it is not begun: %w", job.ID, err))
 		return func() { p.redeliver(d, delay) }
@@ -71,7 +75,8 @@ func (p *pool) attempt(ctx context.Context, d delivery, meta *jetstream.MsgMetad
 	job.Crashes = a.crashes - 1
 	err = p.recoverPanic(job, func() error { return p.running.handle(ctx, job, p.work.Handle) })
 	if err != nil && (ctx.Err() != nil || errors.Is(err, errInterrupted)) {
-		// The grace period is over, or the job was interrupted: the error says nothing about the job.
+		// The grace period is over, or the job was interrupted: the error says nothing about the
+		// job.
 		p.recordOutcome(job, a, true, err)
 		return func() { p.redeliver(d, 0) }
 	}
@@ -83,9 +88,10 @@ func (p *pool) attempt(ctx context.Context, d delivery, meta *jetstream.MsgMetad
 	return p.fail(ctx, job, d, a, disposition, err, delay)
 }
 
-// fail records a failure and returns how to answer the message. delay is the wait if the failure is final
-// and cannot be recorded.
-func (p *pool) fail(ctx context.Context, job Job, d delivery, a attempt, disposition Disposition, err error, delay time.Duration) func() {
+// fail records a failure and returns how to answer the message. delay is the wait if the failure is
+// final and cannot be recorded.
+func (p *pool) fail(ctx context.Context, job Job, d delivery, a attempt, disposition Disposition,
+	err error, delay time.Duration) func() {
 	final := disposition.Action == Term
 	recordErr := p.recoverPanic(job, func() error { return p.work.Failed(ctx, job, err, final) })
 	if recordErr != nil {
@@ -104,8 +110,8 @@ func (p *pool) fail(ctx context.Context, job Job, d delivery, a attempt, disposi
 	return func() { p.redeliver(d, disposition.Delay) }
 }
 
-// recordOutcome records how the attempt ended. If that fails it stays counted as a crash, so that the job
-// ends at some point.
+// recordOutcome records how the attempt ended. If that fails it stays counted as a crash, so that
+// the job ends at some point.
 func (p *pool) recordOutcome(job Job, a attempt, uncounted bool, cause error) {
 	if err := p.attempts.recordOutcome(a, uncounted, cause); err != nil {
 		p.config.OnError(fmt.Errorf("record the outcome of the attempt at job %s, it counts as a crash: %w", job.ID, err))

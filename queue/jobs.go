@@ -16,17 +16,18 @@ import (
 // Queued is a job that is not done. [Broker.Attempts] returns how often it was attempted.
 type Queued struct {
 	Job
-	// Running reports whether a worker of this process has it. If not, it waits for a worker or for another
-	// attempt.
+	// Running reports whether a worker of this process has it. If not, it waits for a worker or for
+	// another attempt.
 	Running bool
-	// Due is when the next attempt is due; zero if it runs, waits for a worker, or this process does not know.
+	// Due is when the next attempt is due; zero if it runs, waits for a worker, or this process
+	// does not know.
 	Due time.Time
 	seq uint64
 }
 
-// Jobs yields the jobs that are not done, by stage, the most urgent priority first, and the oldest first within
-// a priority. Each costs a request to the server. Changes made meanwhile may or may not show. After an error,
-// which is Unavailable, nothing follows.
+// Jobs yields the jobs that are not done, by stage, the most urgent priority first, and the oldest
+// first within a priority. Each costs a request to the server. Changes made meanwhile may or may
+// not show. After an error, which is Unavailable, nothing follows.
 func (b *Broker) Jobs(ctx context.Context) iter.Seq2[Queued, error] {
 	return func(yield func(Queued, error) bool) {
 		for _, stage := range pratique.Stages() {
@@ -50,7 +51,8 @@ func (b *Broker) Jobs(ctx context.Context) iter.Seq2[Queued, error] {
 }
 
 // jobs yields the jobs of one priority, and reports whether to continue.
-func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, priority pratique.Priority, yield func(Queued, error) bool) bool {
+func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream,
+	priority pratique.Priority, yield func(Queued, error) bool) bool {
 	for from := uint64(1); ; {
 		msg, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(s.Subject(priority)))
 		switch {
@@ -62,7 +64,8 @@ func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, pr
 		}
 		from = msg.Sequence + 1
 		q := Queued{seq: msg.Sequence, Job: Job{
-			Stage: s.Stage, Priority: priority, ID: msg.Header.Get(jetstream.MsgIDHeader), Body: msg.Data, EnqueuedAt: msg.Time.UTC(),
+			Stage: s.Stage, Priority: priority, ID: msg.Header.Get(jetstream.MsgIDHeader),
+			Body: msg.Data, EnqueuedAt: msg.Time.UTC(),
 		}}
 		q.Running = b.running.has(s.Stage, q.ID)
 		if due := b.waiting.due(messageID{s.Stage, q.seq}); !q.Running && due.After(b.config.Now()) {
@@ -74,7 +77,8 @@ func (b *Broker) jobs(ctx context.Context, stream jetstream.Stream, s Stream, pr
 	}
 }
 
-// Running yields the jobs that workers of this process have now, the oldest first, without asking the server.
+// Running yields the jobs that workers of this process have now, the oldest first, without asking
+// the server.
 func (b *Broker) Running() iter.Seq2[Queued, error] {
 	b.running.mu.Lock()
 	var all []Queued
@@ -118,9 +122,9 @@ func (b *Broker) Attempts(ctx context.Context, job Queued) (int, error) {
 	return last.total, pratique.Wrap(pratique.Corrupt, op, job.ID, err)
 }
 
-// Interrupt cancels the context of the matching jobs of a stage that this process runs. They are redelivered at
-// once, and the interrupted attempt is uncounted; their handler has to find out why it should not go on. It is
-// only for stages that may be stopped anywhere.
+// Interrupt cancels the context of the matching jobs of a stage that this process runs. They are
+// redelivered at once, and the interrupted attempt is uncounted; their handler has to find out why
+// it should not go on. It is only for stages that may be stopped anywhere.
 func (b *Broker) Interrupt(stage pratique.Stage, match func(Job) bool) {
 	b.running.mu.Lock()
 	defer b.running.mu.Unlock()
@@ -144,8 +148,8 @@ type runningJob struct {
 	cancel context.CancelCauseFunc
 }
 
-// handle runs a handler so that it can be listed and interrupted. The error of an interrupted handler is
-// errInterrupted.
+// handle runs a handler so that it can be listed and interrupted. The error of an interrupted
+// handler is errInterrupted.
 func (r *running) handle(ctx context.Context, job Job, handler func(context.Context, Job) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

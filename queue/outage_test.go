@@ -16,11 +16,12 @@ import (
 
 var errAway = pratique.Errorf(pratique.Unavailable, "fetch", "no route")
 
-// An outage that is longer than MaxAttempts attempts must not cost the job, and must not use up what it has for
-// failures of another kind.
+// An outage that is longer than MaxAttempts attempts must not cost the job, and must not use up
+// what it has for failures of another kind.
 func TestOutageCostsNoAttempts(t *testing.T) {
 	t.Parallel()
-	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 3, MinDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond})
+	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 3, MinDelay: time.Millisecond,
+		MaxDelay: 2 * time.Millisecond})
 	publish(t, b, pratique.PriorityPush, "patient")
 	const outage = 12
 	type failure struct {
@@ -56,7 +57,8 @@ func TestOutageEndsByAge(t *testing.T) {
 	var ahead atomic.Int64
 	clock := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	_, b, _ := start(t, t.TempDir(), queue.Config{
-		MaxAttempts: 3, MinDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond, MaxAge: time.Hour, Now: clock,
+		MaxAttempts: 3, MinDelay: time.Millisecond, MaxDelay: 2 * time.Millisecond,
+		MaxAge: time.Hour, Now: clock,
 	})
 	publish(t, b, pratique.PriorityPush, "patient")
 	finals, runs := make(chan error, 10), make(chan int, 10_000)
@@ -97,11 +99,12 @@ func TestDrainsCostNoAttempts(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "long")
 	attempts := make(chan int)
 	for want := 1; want <= 4; want++ {
-		stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
-			attempts <- job.Attempt
-			<-ctx.Done()
-			return ctx.Err()
-		}})
+		stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+			Handle: func(ctx context.Context, job queue.Job) error {
+				attempts <- job.Attempt
+				<-ctx.Done()
+				return ctx.Err()
+			}})
 		if got := receive(t, attempts); got != want {
 			t.Errorf("attempt %d, want %d", got, want)
 		}

@@ -16,18 +16,18 @@ type Work struct {
 	Stage pratique.Stage
 	// Workers is how many jobs run at once; less than 1 means 1.
 	Workers int
-	// MaxCrashes is how many attempts at a job may crash: return an error of kind Died, or end with this
-	// process. After that the job ends without another attempt. 0 means [Config.MaxAttempts].
+	// MaxCrashes is how many attempts at a job may crash: return an error of kind Died, or end with
+	// this process. After that the job ends without another attempt. 0 means [Config.MaxAttempts].
 	MaxCrashes int
-	// Limits bound the workers that are busy with one priority. The default for pushes is all, for manual
-	// all but one, for rescan half; at least one each.
+	// Limits bound the workers that are busy with one priority. The default for pushes is all, for
+	// manual all but one, for rescan half; at least one each.
 	Limits map[pratique.Priority]int
-	// Hold returns how long a job has to stay in the queue although a worker is free; it may be nil. Holding
-	// a job is no attempt, and does not block the jobs behind it. Jobs older than [Config.MaxAge] are not
-	// held, so that they end.
+	// Hold returns how long a job has to stay in the queue although a worker is free; it may be
+	// nil. Holding a job is no attempt, and does not block the jobs behind it. Jobs older than
+	// [Config.MaxAge] are not held, so that they end.
 	Hold func(job Job) time.Duration
-	// Handle does the job. The kind of its error decides what follows, see [Dispose]. A job may be handled
-	// again after it was done, if the acknowledgement was lost.
+	// Handle does the job. The kind of its error decides what follows, see [Dispose]. A job may be
+	// handled again after it was done, if the acknowledgement was lost.
 	Handle func(ctx context.Context, job Job) error
 	// Failed records that a job failed. If final is set there will be no other attempt. A message is
 	// terminated only after Failed returned nil for it; until then it is redelivered.
@@ -48,11 +48,11 @@ type Job struct {
 	EnqueuedAt time.Time
 }
 
-// Run does the work until ctx ends, then drains: it starts no more jobs, lets running handlers finish for
-// at most [Config.Grace], cancels the context of the rest, and returns when every handler has. A free worker
-// serves the most urgent priority that has a message and is below its limit; one job in 16 comes from a less
-// urgent priority first, so that none starves. The error is nil after a drain, and otherwise says why the
-// work could not begin.
+// Run does the work until ctx ends, then drains: it starts no more jobs, lets running handlers
+// finish for at most [Config.Grace], cancels the context of the rest, and returns when every
+// handler has. A free worker serves the most urgent priority that has a message and is below its
+// limit; one job in 16 comes from a less urgent priority first, so that none starves. The error is
+// nil after a drain, and otherwise says why the work could not begin.
 func (b *Broker) Run(ctx context.Context, works []Work) error {
 	pools := make([]*pool, 0, len(works))
 	for _, w := range works {
@@ -95,8 +95,8 @@ func cancelAfterGrace(ctx context.Context, grace time.Duration, cancel func(), f
 	}
 }
 
-// pool runs the jobs of one stage. One dispatcher gives messages to workers. It asks for a message only
-// when a worker is free, so no message waits here while another process has a free worker.
+// pool runs the jobs of one stage. One dispatcher gives messages to workers. It asks for a message
+// only when a worker is free, so no message waits here while another process has a free worker.
 type pool struct {
 	work      Work
 	config    Config
@@ -121,7 +121,8 @@ func (b *Broker) newPool(ctx context.Context, w Work) (*pool, error) {
 	}
 	w.Workers = max(1, w.Workers)
 	p := &pool{work: w, config: b.config, arrived: make(chan struct{}, 1), nak: b.nak, term: b.term,
-		attempts: attempts{js: b.js}, scheduler: newScheduler(w.Workers, w.Limits), running: &b.running, waiting: &b.waiting}
+		attempts: attempts{js: b.js}, scheduler: newScheduler(w.Workers, w.Limits),
+		running: &b.running, waiting: &b.waiting}
 	for _, priority := range pratique.Priorities() {
 		consumer, err := b.js.Consumer(ctx, s.Name, string(priority))
 		if err != nil {
@@ -158,9 +159,9 @@ func (p *pool) run(ctx, workCtx context.Context) {
 	}
 }
 
-// next waits for a message and returns it with the number of its priority. It asks the priorities below their
-// limits, in order. If all are empty it leaves a long poll open for each, so that the next message arrives
-// without delay.
+// next waits for a message and returns it with the number of its priority. It asks the priorities
+// below their limits, in order. If all are empty it leaves a long poll open for each, so that the
+// next message arrives without delay.
 func (p *pool) next(ctx context.Context, polls *sync.WaitGroup) (msg jetstream.Msg, priority int) {
 	for ctx.Err() == nil {
 		order := p.scheduler.order()
@@ -189,7 +190,8 @@ func (p *pool) signal() {
 
 func (b *Broker) nak(msg jetstream.Msg, delay time.Duration) {
 	if err := msg.NakWithDelay(delay); err != nil {
-		b.config.OnError(fmt.Errorf("return message, it will be redelivered after %s: %w", b.config.AckWait, err))
+		b.config.OnError(fmt.Errorf("return message, it will be redelivered after %s: %w",
+			b.config.AckWait, err))
 	}
 }
 

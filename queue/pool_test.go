@@ -26,14 +26,16 @@ func TestMostUrgentPriorityFirst(t *testing.T) {
 	publish(t, b, pratique.PriorityManual, "m1", "m2")
 	publish(t, b, pratique.PriorityPush, "p1", "p2")
 	started, proceed := make(chan string), make(chan bool)
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		if job.ID != string(job.Body) || job.Attempt != 1 || job.EnqueuedAt.IsZero() || job.Stage != pratique.StageInspect {
-			t.Errorf("odd job %+v", job)
-		}
-		started <- string(job.Priority) + " " + job.ID
-		<-proceed
-		return nil
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			if job.ID != string(job.Body) || job.Attempt != 1 || job.EnqueuedAt.IsZero() ||
+				job.Stage != pratique.StageInspect {
+				t.Errorf("odd job %+v", job)
+			}
+			started <- string(job.Priority) + " " + job.ID
+			<-proceed
+			return nil
+		}})
 	var got []string
 	for i := range 8 {
 		got = append(got, receive(t, started))
@@ -42,22 +44,25 @@ func TestMostUrgentPriorityFirst(t *testing.T) {
 		}
 		proceed <- true
 	}
-	want := []string{"push p1", "push p2", "manual m1", "manual m2", "rescan r1", "push p3", "rescan r2", "rescan r3"}
+	want := []string{"push p1", "push p2", "manual m1", "manual m2", "rescan r1", "push p3",
+		"rescan r2", "rescan r3"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
 }
 
-// TestIdleWorkersPoll: a poll waits in every priority, so that the next message is delivered without delay.
+// TestIdleWorkersPoll: a poll waits in every priority, so that the next message is delivered
+// without delay.
 func TestIdleWorkersPoll(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
 	started := make(chan bool)
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error {
-		started <- true
-		return nil
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 2, Failed: neverFails(t),
+		Handle: func(context.Context, queue.Job) error {
+			started <- true
+			return nil
+		}})
 	for i := range 20 {
 		priority := pratique.Priorities()[i%3]
 		eventually(t, "a poll is open in every priority", func() bool { return polls(t, js) == 3 })
@@ -103,7 +108,8 @@ func TestUnknownFailureComesBackThenEnds(t *testing.T) {
 			return nil
 		},
 	})
-	for _, want := range []failure{{1, pratique.Unknown, false}, {2, pratique.Internal, false}, {3, pratique.Unknown, true}} {
+	for _, want := range []failure{{1, pratique.Unknown, false}, {2, pratique.Internal, false},
+		{3, pratique.Unknown, true}} {
 		if got := receive(t, failures); got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
@@ -124,7 +130,10 @@ func TestPermanentFailureEndsAtOnce(t *testing.T) {
 		Handle: func(context.Context, queue.Job) error {
 			return pratique.Errorf(pratique.Corrupt, "read", "not the bytes")
 		},
-		Failed: func(_ context.Context, _ queue.Job, _ error, final bool) error { finals <- final; return nil },
+		Failed: func(_ context.Context, _ queue.Job, _ error, final bool) error {
+			finals <- final
+			return nil
+		},
 	})
 	if !receive(t, finals) {
 		t.Error("a corrupt image is tried again")
@@ -166,21 +175,22 @@ func TestHeartbeatOverAckWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	publish(t, b, pratique.PriorityPush, "slow")
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
-		if job.Attempt > 1 {
-			t.Error("redelivered in spite of heartbeats")
-		}
-		for range 4 { // one comes every third of AckWait
-			beat, err := beats.NextMsgWithContext(ctx)
-			if err != nil {
-				return err
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 2, Failed: neverFails(t),
+		Handle: func(ctx context.Context, job queue.Job) error {
+			if job.Attempt > 1 {
+				t.Error("redelivered in spite of heartbeats")
 			}
-			if string(beat.Data) != "+WPI" {
-				t.Errorf("answered %s while it runs", beat.Data)
+			for range 4 { // one comes every third of AckWait
+				beat, err := beats.NextMsgWithContext(ctx)
+				if err != nil {
+					return err
+				}
+				if string(beat.Data) != "+WPI" {
+					t.Errorf("answered %s while it runs", beat.Data)
+				}
 			}
-		}
-		return nil
-	}})
+			return nil
+		}})
 	eventually(t, "the queue is empty", func() bool { return left(t, b) == 0 })
 }
 
@@ -189,11 +199,12 @@ func TestDrain(t *testing.T) {
 	_, b, _ := start(t, t.TempDir(), queue.Config{AckWait: 2 * time.Second})
 	publish(t, b, pratique.PriorityPush, "running", "waiting")
 	started, proceed := make(chan bool, 2), make(chan bool)
-	drain, wait := runToDrain(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
-		started <- true
-		<-proceed
-		return ctx.Err() // must not be canceled within the grace period
-	}})
+	drain, wait := runToDrain(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(ctx context.Context, _ queue.Job) error {
+			started <- true
+			<-proceed
+			return ctx.Err() // must not be canceled within the grace period
+		}})
 	receive(t, started)
 	drain()
 	close(proceed)
@@ -206,13 +217,17 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestStopBeforeStart: a service that is told to stop while it starts has nothing to drain, and nothing failed.
+// TestStopBeforeStart: a service that is told to stop while it starts has nothing to drain, and
+// nothing failed.
 func TestStopBeforeStart(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	work := queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(context.Context, queue.Job) error { return nil }}
+	work := queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(context.Context, queue.Job) error {
+			return nil
+		}}
 	if err := b.Run(ctx, []queue.Work{work}); err != nil {
 		t.Error(err)
 	}
@@ -223,19 +238,21 @@ func TestDrainCancelsAfterGrace(t *testing.T) {
 	_, b, _ := start(t, t.TempDir(), queue.Config{Grace: 100 * time.Millisecond})
 	publish(t, b, pratique.PriorityPush, "stubborn")
 	started := make(chan bool)
-	stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(ctx context.Context, _ queue.Job) error {
-		started <- true
-		<-ctx.Done()
-		return ctx.Err()
-	}})
+	stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(ctx context.Context, _ queue.Job) error {
+			started <- true
+			<-ctx.Done()
+			return ctx.Err()
+		}})
 	receive(t, started)
 	stop()
 	// It went back at once and without a recorded failure, and runs again.
 	again := make(chan int)
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		again <- job.Attempt
-		return nil
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			again <- job.Attempt
+			return nil
+		}})
 	if got := receive(t, again); got != 2 {
 		t.Errorf("attempt %d, want 2", got)
 	}
@@ -249,15 +266,16 @@ func TestManyWorkersDoEachJobOnce(t *testing.T) {
 	var busy, most atomic.Int32
 	stages := []queue.Work{}
 	for _, stage := range pratique.Stages() {
-		stages = append(stages, queue.Work{Stage: stage, Workers: 4, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-			if n := busy.Add(1); n > most.Load() {
-				most.Store(n)
-			}
-			runtime.Gosched()
-			busy.Add(-1)
-			done <- string(job.Stage) + job.ID
-			return nil
-		}})
+		stages = append(stages, queue.Work{Stage: stage, Workers: 4, Failed: neverFails(t),
+			Handle: func(_ context.Context, job queue.Job) error {
+				if n := busy.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				runtime.Gosched()
+				busy.Add(-1)
+				done <- string(job.Stage) + job.ID
+				return nil
+			}})
 	}
 	run(t, b, stages...)
 	for i := range jobs {
@@ -285,27 +303,30 @@ func TestHeldMessageGoesBackAtDrain(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
 	started, proceed := make(chan string, 3), make(chan bool)
-	drain, wait := runToDrain(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		started <- job.ID
-		<-proceed
-		return nil
-	}})
+	drain, wait := runToDrain(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			started <- job.ID
+			<-proceed
+			return nil
+		}})
 	eventually(t, "a poll is open in every priority", func() bool { return polls(t, js) == 3 })
 	publish(t, b, pratique.PriorityPush, "p")
 	receive(t, started)
 	publish(t, b, pratique.PriorityRescan, "r") // goes to the poll of its priority and is held
 	eventually(t, "the rescan was delivered", func() bool {
-		consumer, err := js.Consumer(t.Context(), queue.Topology()[0].Name, string(pratique.PriorityRescan))
+		consumer, err := js.Consumer(t.Context(), queue.Topology()[0].Name,
+			string(pratique.PriorityRescan))
 		return err == nil && consumer.CachedInfo().NumAckPending == 1
 	})
 	drain()
 	close(proceed)
 	wait()
 	again := make(chan int)
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		again <- job.Attempt
-		return nil
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			again <- job.Attempt
+			return nil
+		}})
 	if attempt := receive(t, again); attempt != 1 {
 		t.Errorf("attempt %d: a job that never started was counted", attempt)
 	}
@@ -316,7 +337,8 @@ func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
 	options := server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 16 << 30}
 	first := natsserver.Start(t, options)
 	options.Port = natsserver.Port(first)
-	conn, err := nats.Connect(first.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond),
+	conn, err := nats.Connect(first.ClientURL(), nats.MaxReconnects(-1),
+		nats.ReconnectWait(20*time.Millisecond),
 		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
@@ -331,10 +353,11 @@ func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := make(chan string, 10)
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		done <- job.ID
-		return nil
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			done <- job.ID
+			return nil
+		}})
 	publish(t, b, pratique.PriorityPush, "before")
 	receive(t, done)
 	eventually(t, "it is acknowledged", func() bool { return left(t, b) == 0 })
@@ -352,10 +375,11 @@ func TestPoolOutlivesARestartOfTheServer(t *testing.T) {
 func BenchmarkJob(b *testing.B) {
 	broker := benchmarkBroker(b, true)
 	done := make(chan bool)
-	run(b, broker, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(b), Handle: func(context.Context, queue.Job) error {
-		done <- true
-		return nil
-	}})
+	run(b, broker, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(b),
+		Handle: func(context.Context, queue.Job) error {
+			done <- true
+			return nil
+		}})
 	i := 0
 	for b.Loop() {
 		i++

@@ -50,8 +50,8 @@ func (b *busy) running(priority pratique.Priority) int {
 	return b.now[priority]
 }
 
-// TestFloodLeavesWorkersToPushes: rescans and submissions that never end must not keep a push waiting, and a drain
-// in the midst of it loses nothing.
+// TestFloodLeavesWorkersToPushes: rescans and submissions that never end must not keep a push
+// waiting, and a drain in the midst of it loses nothing.
 func TestFloodLeavesWorkersToPushes(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
@@ -59,19 +59,24 @@ func TestFloodLeavesWorkersToPushes(t *testing.T) {
 	publish(t, b, pratique.PriorityManual, many("m", 50)...)
 	priorities, hold, pushed := newBusy(), make(chan struct{}), make(chan string)
 	var started atomic.Int64
-	stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 4, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		started.Add(1)
-		defer priorities.enter(job.Priority)()
-		if job.Priority == pratique.PriorityPush {
-			pushed <- job.ID
+	stop := run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 4, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			started.Add(1)
+			defer priorities.enter(job.Priority)()
+			if job.Priority == pratique.PriorityPush {
+				pushed <- job.ID
+				return nil
+			}
+			<-hold
 			return nil
-		}
-		<-hold
-		return nil
-	}})
+		}})
 	// Submissions alone take all workers but one.
-	eventually(t, "three submissions run", func() bool { return priorities.running(pratique.PriorityManual) == 3 })
-	eventually(t, "a rescan runs", func() bool { return priorities.running(pratique.PriorityRescan) == 1 })
+	eventually(t, "three submissions run", func() bool {
+		return priorities.running(pratique.PriorityManual) == 3
+	})
+	eventually(t, "a rescan runs", func() bool {
+		return priorities.running(pratique.PriorityRescan) == 1
+	})
 	// All four workers are busy, so the next that becomes free is the push's.
 	publish(t, b, pratique.PriorityPush, "p0")
 	hold <- struct{}{}
@@ -98,24 +103,30 @@ func TestFloodLeavesWorkersToPushes(t *testing.T) {
 	}
 }
 
-// TestRescansAloneTakeHalf: also when nothing else wants the workers, so that the next push finds one at once.
+// TestRescansAloneTakeHalf: also when nothing else wants the workers, so that the next push finds
+// one at once.
 func TestRescansAloneTakeHalf(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})
 	publish(t, b, pratique.PriorityRescan, many("r", 30)...)
 	priorities, hold, pushed := newBusy(), make(chan struct{}), make(chan string, 1)
 	run(t, b, queue.Work{
-		Stage: pratique.StageAttest, Handle: func(context.Context, queue.Job) error { return nil }, Failed: neverFails(t),
-	}, queue.Work{Stage: pratique.StageInspect, Workers: 5, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		defer priorities.enter(job.Priority)()
-		if job.Priority == pratique.PriorityPush {
-			pushed <- job.ID
+		Stage: pratique.StageAttest, Handle: func(context.Context, queue.Job) error {
 			return nil
-		}
-		<-hold
-		return nil
-	}})
-	eventually(t, "two rescans run", func() bool { return priorities.running(pratique.PriorityRescan) == 2 })
+		}, Failed: neverFails(t),
+	}, queue.Work{Stage: pratique.StageInspect, Workers: 5, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			defer priorities.enter(job.Priority)()
+			if job.Priority == pratique.PriorityPush {
+				pushed <- job.ID
+				return nil
+			}
+			<-hold
+			return nil
+		}})
+	eventually(t, "two rescans run", func() bool {
+		return priorities.running(pratique.PriorityRescan) == 2
+	})
 	for i := range 10 {
 		publish(t, b, pratique.PriorityPush, fmt.Sprint("p", i))
 		receive(t, pushed) // although no rescan ends
@@ -135,10 +146,11 @@ func TestNoPriorityWaitsForEver(t *testing.T) {
 	publish(t, b, pratique.PriorityManual, "m")
 	publish(t, b, pratique.PriorityRescan, "r")
 	order := make(chan string, 100)
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t), Handle: func(_ context.Context, job queue.Job) error {
-		order <- job.ID
-		return nil
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Failed: neverFails(t),
+		Handle: func(_ context.Context, job queue.Job) error {
+			order <- job.ID
+			return nil
+		}})
 	at := map[string]int{}
 	for i := range 62 {
 		at[receive(t, order)] = i
@@ -157,7 +169,8 @@ func limited(wait time.Duration) error {
 	return pratique.Wrap(pratique.RateLimited, "ask", "", told{wait})
 }
 
-// TestJobsThatWaitBlockNobody: the jobs of a registry that asked for patience are in the same priority as others.
+// TestJobsThatWaitBlockNobody: the jobs of a registry that asked for patience are in the same
+// priority as others.
 func TestJobsThatWaitBlockNobody(t *testing.T) {
 	t.Parallel()
 	_, b, js := start(t, t.TempDir(), queue.Config{})
@@ -173,7 +186,10 @@ func TestJobsThatWaitBlockNobody(t *testing.T) {
 	var waits atomic.Int32
 	done := make(chan string, 1)
 	run(t, b, queue.Work{
-		Stage: pratique.StageInspect, Workers: 2, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+		Stage: pratique.StageInspect, Workers: 2, Failed: func(context.Context, queue.Job, error,
+			bool) error {
+			return nil
+		},
 		Handle: func(_ context.Context, job queue.Job) error {
 			if strings.HasPrefix(job.ID, "limited") {
 				waits.Add(1)
@@ -188,11 +204,13 @@ func TestJobsThatWaitBlockNobody(t *testing.T) {
 	eventually(t, "they are all that is left, and have an age", func() bool {
 		pending, err := b.Pending(t.Context())
 		// Those that wait for another attempt are waiting, and not running.
-		return err == nil && pending[0].Total == 100 && pending[0].Waiting == 100 && !pending[0].Oldest.IsZero()
+		return err == nil && pending[0].Total == 100 && pending[0].Waiting == 100 &&
+			!pending[0].Oldest.IsZero()
 	})
 }
 
-// TestJobComesBackWhenTold, neither before nor at the queue's own guess, which is eight seconds here.
+// TestJobComesBackWhenTold, neither before nor at the queue's own guess, which is eight seconds
+// here.
 func TestJobComesBackWhenTold(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MinDelay: time.Second})
@@ -201,7 +219,9 @@ func TestJobComesBackWhenTold(t *testing.T) {
 	const wait = 300 * time.Millisecond
 	var runs atomic.Int32
 	run(t, b, queue.Work{
-		Stage: pratique.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+		Stage: pratique.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error {
+			return nil
+		},
 		Handle: func(context.Context, queue.Job) error {
 			starts <- time.Now()
 			if runs.Add(1) == 1 {
@@ -223,7 +243,9 @@ func TestJobs(t *testing.T) {
 	publish(t, b, pratique.PriorityPush, "waits", "p")
 	hold, started := make(chan struct{}), make(chan string, 10)
 	run(t, b, queue.Work{
-		Stage: pratique.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error { return nil },
+		Stage: pratique.StageInspect, Failed: func(context.Context, queue.Job, error, bool) error {
+			return nil
+		},
 		Handle: func(_ context.Context, job queue.Job) error {
 			started <- job.ID
 			if job.ID == "waits" {
@@ -260,7 +282,8 @@ func TestJobs(t *testing.T) {
 			t.Errorf("running is %+v, %v", q, err)
 		}
 	}
-	want := []line{{"waits", pratique.PriorityPush, false, 1}, {"p", pratique.PriorityPush, true, 1}, {"r", pratique.PriorityRescan, false, 0}}
+	want := []line{{"waits", pratique.PriorityPush, false, 1}, {"p", pratique.PriorityPush, true,
+		1}, {"r", pratique.PriorityRescan, false, 0}}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("%v, want %v", got, want)
 	}
@@ -307,17 +330,22 @@ func TestHeldJobs(t *testing.T) {
 // TestOldJobsAreNotHeld: whatever they wait for, they have to end.
 func TestOldJobsAreNotHeld(t *testing.T) {
 	t.Parallel()
-	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAge: time.Hour, Now: func() time.Time { return time.Now().Add(2 * time.Hour) }})
+	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAge: time.Hour, Now: func() time.Time {
+		return time.Now().Add(2 * time.Hour)
+	}})
 	publish(t, b, pratique.PriorityPush, "old")
 	done := make(chan string, 1)
 	run(t, b, queue.Work{
-		Stage: pratique.StageInspect, Failed: neverFails(t), Hold: func(queue.Job) time.Duration { return time.Hour },
+		Stage: pratique.StageInspect, Failed: neverFails(t), Hold: func(queue.Job) time.Duration {
+			return time.Hour
+		},
 		Handle: func(_ context.Context, job queue.Job) error { done <- job.ID; return nil },
 	})
 	receive(t, done)
 }
 
-// TestInterrupt: the handler is told to stop, the job comes back at once, and the start does not count.
+// TestInterrupt: the handler is told to stop, the job comes back at once, and the start does not
+// count.
 func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MaxAttempts: 1, MinDelay: time.Hour})
@@ -325,19 +353,21 @@ func TestInterrupt(t *testing.T) {
 	started, done := make(chan string, 10), make(chan int, 2)
 	hold := make(chan struct{})
 	var canceled atomic.Bool
-	run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 2, Failed: neverFails(t), Handle: func(ctx context.Context, job queue.Job) error {
-		if canceled.Load() && job.ID == "j" {
-			done <- job.Attempt
-			return nil
-		}
-		started <- job.ID
-		select {
-		case <-ctx.Done():
-			return pratique.Wrap(pratique.Corrupt, "parse", "", ctx.Err()) // whatever it makes of that
-		case <-hold:
-			return nil
-		}
-	}})
+	run(t, b, queue.Work{Stage: pratique.StageInspect, Workers: 2, Failed: neverFails(t),
+		Handle: func(ctx context.Context, job queue.Job) error {
+			if canceled.Load() && job.ID == "j" {
+				done <- job.Attempt
+				return nil
+			}
+			started <- job.ID
+			select {
+			case <-ctx.Done():
+				// whatever it makes of that
+				return pratique.Wrap(pratique.Corrupt, "parse", "", ctx.Err())
+			case <-hold:
+				return nil
+			}
+		}})
 	receive(t, started)
 	receive(t, started)
 	canceled.Store(true)

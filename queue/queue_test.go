@@ -13,7 +13,8 @@ import (
 )
 
 // start opens a server on dir and a broker on it.
-func start(t testing.TB, dir string, c queue.Config) (*queue.Embedded, *queue.Broker, jetstream.JetStream) {
+func start(t testing.TB, dir string, c queue.Config) (*queue.Embedded, *queue.Broker,
+	jetstream.JetStream) {
 	t.Helper()
 	e, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: dir, SyncAlways: true})
 	if err != nil {

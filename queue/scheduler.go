@@ -6,8 +6,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// fairnessInterval is how often a less urgent priority comes first: once in so many jobs. Otherwise a
-// priority that is never empty would starve those behind it.
+// fairnessInterval is how often a less urgent priority comes first: once in so many jobs. Otherwise
+// a priority that is never empty would starve those behind it.
 const fairnessInterval = 16
 
 // scheduler decides which priorities may supply the next message, and in which order. Priorities are

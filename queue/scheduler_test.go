@@ -17,7 +17,8 @@ func TestLimitsOfPriorities(t *testing.T) {
 		{1, nil, []int{1, 1, 1}},
 		{2, nil, []int{2, 1, 1}},
 		{5, nil, []int{5, 4, 2}},
-		{4, map[pratique.Priority]int{pratique.PriorityManual: 1, pratique.PriorityRescan: 9}, []int{4, 1, 4}},
+		{4, map[pratique.Priority]int{pratique.PriorityManual: 1, pratique.PriorityRescan: 9},
+			[]int{4, 1, 4}},
 		{0, nil, []int{1, 1, 1}},
 	} {
 		if got := newScheduler(test.workers, test.limits).limits; !slices.Equal(got, test.want) {
@@ -26,7 +27,8 @@ func TestLimitsOfPriorities(t *testing.T) {
 	}
 }
 
-// TestScheduler: the most urgent priority goes first, but for one job in 16, for which the others alternate.
+// TestScheduler: the most urgent priority goes first, but for one job in 16, for which the others
+// alternate.
 func TestScheduler(t *testing.T) {
 	t.Parallel()
 	s := newScheduler(4, nil)

@@ -11,8 +11,8 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// What a power cut may leave: a block with zeros at its end, for it was longer already but the bytes of its last
-// message were not written, beside an index from when the stream was empty.
+// What a power cut may leave: a block with zeros at its end, for it was longer already but the
+// bytes of its last message were not written, beside an index from when the stream was empty.
 func TestBlockWithZerosAtItsEndBesideAnOldIndex(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -31,7 +31,8 @@ func TestBlockWithZerosAtItsEndBesideAnOldIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string][]byte{index: old, block: append(written, make([]byte, 300)...)} {
+	for name, content := range map[string][]byte{index: old,
+		block: append(written, make([]byte, 300)...)} {
 		if err := os.WriteFile(name, content, 0o600); err != nil {
 			t.Fatal(err)
 		}

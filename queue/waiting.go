@@ -10,12 +10,13 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// wakeMargin is how close the next attempt must be for [Broker.Wake] to leave it alone. The server may be
-// delivering the message by then, and a NAK would have the job done twice.
+// wakeMargin is how close the next attempt must be for [Broker.Wake] to leave it alone. The server
+// may be delivering the message by then, and a NAK would have the job done twice.
 const wakeMargin = 2 * time.Second
 
-// waiting holds the jobs that this process returned for a later attempt. The server alone decides when they
-// are redelivered; this only shows the time, and brings it forward. Nothing is lost if a restart loses it.
+// waiting holds the jobs that this process returned for a later attempt. The server alone decides
+// when they are redelivered; this only shows the time, and brings it forward. Nothing is lost if a
+// restart loses it.
 type waiting struct {
 	mu   sync.Mutex
 	jobs map[messageID]waitingJob
@@ -53,8 +54,8 @@ func (w *waiting) received(job Job, msg jetstream.Msg, meta *jetstream.MsgMetada
 	return d
 }
 
-// redeliver returns a message to the server, to be delivered again after the delay; at once if its stage was
-// woken since it was received.
+// redeliver returns a message to the server, to be delivered again after the delay; at once if its
+// stage was woken since it was received.
 func (p *pool) redeliver(d delivery, delay time.Duration) {
 	w := p.waiting
 	w.mu.Lock()
@@ -69,8 +70,8 @@ func (p *pool) redeliver(d delivery, delay time.Duration) {
 	w.jobs[d.id] = waitingJob{job: d.job, due: p.config.Now().Add(delay), reply: d.msg.Reply()}
 }
 
-// Wake has the waiting jobs of a stage that match redelivered at once, all if match is nil: what they wait for
-// may be available now. It affects only jobs that this process returned.
+// Wake has the waiting jobs of a stage that match redelivered at once, all if match is nil: what
+// they wait for may be available now. It affects only jobs that this process returned.
 func (b *Broker) Wake(stage pratique.Stage, match func(Job) bool) {
 	w := &b.waiting
 	w.mu.Lock()
@@ -86,7 +87,8 @@ func (b *Broker) Wake(stage pratique.Stage, match func(Job) bool) {
 		}
 		// The library answers a message only once.
 		if err := b.js.Conn().Publish(j.reply, []byte("-NAK")); err != nil {
-			b.config.OnError(fmt.Errorf("wake job %s, it will be redelivered when it is due: %w", j.job.ID, err))
+			b.config.OnError(fmt.Errorf("wake job %s, it will be redelivered when it is due: %w",
+				j.job.ID, err))
 			continue
 		}
 		j.due = now
@@ -94,14 +96,16 @@ func (b *Broker) Wake(stage pratique.Stage, match func(Job) bool) {
 	}
 }
 
-// Due returns when the first and the last of the waiting jobs of a stage that match are due. Both are zero if
-// none is known to wait: they run, wait for a worker, or were never delivered to this process.
+// Due returns when the first and the last of the waiting jobs of a stage that match are due. Both
+// are zero if none is known to wait: they run, wait for a worker, or were never delivered to this
+// process.
 func (b *Broker) Due(stage pratique.Stage, match func(Job) bool) (first, last time.Time) {
 	w := &b.waiting
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for id, j := range w.jobs {
-		if id.stage != stage || !first.IsZero() && !j.due.Before(first) && !j.due.After(last) || !match(j.job) {
+		if id.stage != stage || !first.IsZero() && !j.due.Before(first) &&
+			!j.due.After(last) || !match(j.job) {
 			continue
 		}
 		if first.IsZero() || j.due.Before(first) {

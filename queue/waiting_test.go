@@ -11,7 +11,8 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// What makes a stage possible brings back those who wait for it, whatever the pause that they were given.
+// What makes a stage possible brings back those who wait for it, whatever the pause that they were
+// given.
 func TestWakeBringsWaitingJobsBack(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{MinDelay: time.Hour, MaxDelay: time.Hour})
@@ -31,7 +32,10 @@ func TestWakeBringsWaitingJobsBack(t *testing.T) {
 			done <- job.ID
 			return nil
 		},
-		Failed: func(_ context.Context, job queue.Job, _ error, _ bool) error { failed <- job.ID; return nil },
+		Failed: func(_ context.Context, job queue.Job, _ error, _ bool) error {
+			failed <- job.ID
+			return nil
+		},
 	})
 	for range 3 {
 		receive(t, failed)
@@ -46,7 +50,8 @@ func TestWakeBringsWaitingJobsBack(t *testing.T) {
 		}
 		return known == 3
 	})
-	if next, last := b.Due(pratique.StageInspect, database); last.Before(next) || next.Before(time.Now().Add(20*time.Minute)) {
+	if next, last := b.Due(pratique.StageInspect, database); last.Before(next) ||
+		next.Before(time.Now().Add(20*time.Minute)) {
 		t.Errorf("the next attempt is at %s", next)
 	}
 	if next, _ := b.Due(pratique.StageDeploy, database); !next.IsZero() {
@@ -93,7 +98,8 @@ func TestWakeIsNotMissedByARunningJob(t *testing.T) {
 	receive(t, done)
 }
 
-// A job that is held back, and was not started, is woken as well, and is asked for again before it starts.
+// A job that is held back, and was not started, is woken as well, and is asked for again before it
+// starts.
 func TestWakeOfAHeldJob(t *testing.T) {
 	t.Parallel()
 	_, b, _ := start(t, t.TempDir(), queue.Config{})

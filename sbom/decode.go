@@ -55,9 +55,11 @@ func DecodeSPDX(doc []byte) (Summary, error) {
 		return Summary{}, pratique.Wrap(pratique.Corrupt, op, "", err)
 	}
 	if d.SPDXVersion == "" {
-		return Summary{}, pratique.Wrap(pratique.Corrupt, op, "", errors.New("no spdxVersion: this is not SPDX 2"))
+		return Summary{}, pratique.Wrap(pratique.Corrupt, op, "",
+			errors.New("no spdxVersion: this is not SPDX 2"))
 	}
-	s := Summary{Version: d.SPDXVersion, ID: d.DocumentNamespace, Name: d.Name, Created: d.CreationInfo.Created}
+	s := Summary{Version: d.SPDXVersion, ID: d.DocumentNamespace, Name: d.Name,
+		Created: d.CreationInfo.Created}
 	for _, p := range d.Packages {
 		if p.PrimaryPurpose == "CONTAINER" || p.PrimaryPurpose == "OPERATING-SYSTEM" {
 			continue
@@ -98,9 +100,11 @@ func DecodeCycloneDX(doc []byte) (Summary, error) {
 		return Summary{}, pratique.Wrap(pratique.Corrupt, op, "", err)
 	}
 	if d.BOMFormat != "CycloneDX" {
-		return Summary{}, pratique.Wrap(pratique.Corrupt, op, "", errors.New("bomFormat is not CycloneDX"))
+		return Summary{}, pratique.Wrap(pratique.Corrupt, op, "",
+			errors.New("bomFormat is not CycloneDX"))
 	}
-	s := Summary{Version: d.SpecVersion, ID: d.SerialNumber, Name: d.Metadata.Component.Name, Created: d.Metadata.Timestamp}
+	s := Summary{Version: d.SpecVersion, ID: d.SerialNumber, Name: d.Metadata.Component.Name,
+		Created: d.Metadata.Timestamp}
 	for _, c := range d.Components {
 		if c.Type == "file" || c.Type == "operating-system" {
 			continue
@@ -113,6 +117,7 @@ func DecodeCycloneDX(doc []byte) (Summary, error) {
 
 func sortPackages(packages []Package) {
 	slices.SortFunc(packages, func(a, b Package) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.PURL, b.PURL))
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version),
+			cmp.Compare(a.PURL, b.PURL))
 	})
 }

@@ -20,9 +20,10 @@ const cycloneDoc = `{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":
  {"type":"operating-system","name":"debian","version":"12"},{"type":"application","name":"bash","version":"5"}]}`
 
 func TestDecode(t *testing.T) {
-	want := Summary{Name: "app", Created: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC), Packages: []Package{
-		{Name: "bash", Version: "5"}, {Name: "zlib", Version: "1.3", PURL: "pkg:deb/zlib@1.3"},
-	}}
+	want := Summary{Name: "app", Created: time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC),
+		Packages: []Package{
+			{Name: "bash", Version: "5"}, {Name: "zlib", Version: "1.3", PURL: "pkg:deb/zlib@1.3"},
+		}}
 	got, err := DecodeSPDX([]byte(spdxDoc))
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +43,8 @@ func TestDecode(t *testing.T) {
 }
 
 func TestDecodeRefusesOtherDocuments(t *testing.T) {
-	for _, doc := range []string{"", "null", "{}", "[]", "<bom/>", `{"spdxVersion":1}`, `{"bomFormat":"SPDX"}`, `{"packages":3}`} {
+	for _, doc := range []string{"", "null", "{}", "[]", "<bom/>", `{"spdxVersion":1}`,
+		`{"bomFormat":"SPDX"}`, `{"packages":3}`} {
 		if _, err := DecodeSPDX([]byte(doc)); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("SPDX %q: error %v", doc, err)
 		}

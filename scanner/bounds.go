@@ -6,8 +6,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Bounds of an inventory; those of texts are in bytes. An image chooses all of them. They are far above any real one: the
-// longest names and versions seen have a few hundred bytes.
+// Bounds of an inventory; those of texts are in bytes. An image chooses all of them. They are far
+// above any real one: the longest names and versions seen have a few hundred bytes.
 const (
 	// Bounds of an inventory; those of texts are in bytes. An image chooses all of these. They are
 	// far above real values: the longest known names and versions have a few hundred bytes.
@@ -43,22 +43,27 @@ func Trim(p *pratique.Package) {
 func CheckBounds(inv pratique.Inventory) error {
 	const op = "check inventory"
 	o := inv.OS
-	for _, text := range []string{o.Family, o.Name, o.RepositoryFamily, o.RepositoryRelease, inv.Scanner.Name, inv.Scanner.Version} {
+	for _, text := range []string{o.Family, o.Name, o.RepositoryFamily, o.RepositoryRelease,
+		inv.Scanner.Name, inv.Scanner.Version} {
 		if len(text) > MaxName {
-			return pratique.Errorf(pratique.Exhausted, op, "the name of the distribution has %d bytes, the limit is %d", len(text), MaxName)
+			return pratique.Errorf(pratique.Exhausted, op,
+				"the name of the distribution has %d bytes, the limit is %d", len(text), MaxName)
 		}
 	}
 	installed := map[[2]string]int{} // by name and architecture
 	for _, l := range inv.Lists {
 		if len(l.Path) > MaxPath {
-			return pratique.Errorf(pratique.Exhausted, op, "a list has a path of %d bytes, the limit is %d", len(l.Path), MaxPath)
+			return pratique.Errorf(pratique.Exhausted, op,
+				"a list has a path of %d bytes, the limit is %d", len(l.Path), MaxPath)
 		}
 		if n := max(len(l.Type), len(l.Class)); n > MaxName {
-			return pratique.Errorf(pratique.Exhausted, op, "a list has a type of %d bytes, the limit is %d", n, MaxName)
+			return pratique.Errorf(pratique.Exhausted, op,
+				"a list has a type of %d bytes, the limit is %d", n, MaxName)
 		}
 		for i := range l.Packages {
 			if what, n, unit, most := overLimit(&l.Packages[i]); n > most {
-				return pratique.Errorf(pratique.Exhausted, op, "package %q has a %s of %d %s, the limit is %d",
+				return pratique.Errorf(pratique.Exhausted, op,
+					"package %q has a %s of %d %s, the limit is %d",
 					pratique.Excerpt(l.Packages[i].Name, 100), what, n, unit, most)
 			}
 			if l.Class != pratique.ClassOS {
@@ -66,7 +71,8 @@ func CheckBounds(inv pratique.Inventory) error {
 			}
 			key := [2]string{l.Packages[i].Name, l.Packages[i].Arch}
 			if installed[key]++; installed[key] > MaxVersions {
-				return pratique.Errorf(pratique.Exhausted, op, "package %q is installed in more than %d versions",
+				return pratique.Errorf(pratique.Exhausted, op,
+					"package %q is installed in more than %d versions",
 					pratique.Excerpt(l.Packages[i].Name, 100), MaxVersions)
 			}
 		}
@@ -78,7 +84,8 @@ func CheckBounds(inv pratique.Inventory) error {
 // there is none.
 func overLimit(p *pratique.Package) (what string, n int, unit string, most int) {
 	const inBytes = "bytes"
-	longest := max(len(p.ID), len(p.UID), len(p.Name), len(p.Version), len(p.Release), len(p.Arch), len(p.SrcName), len(p.SrcVersion),
+	longest := max(len(p.ID), len(p.UID), len(p.Name), len(p.Version), len(p.Release), len(p.Arch),
+		len(p.SrcName), len(p.SrcVersion),
 		len(p.SrcRelease), len(p.Modularity), len(p.NVR), len(p.BuildArch))
 	switch {
 	case longest > MaxName:

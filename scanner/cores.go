@@ -131,7 +131,8 @@ func LoadUnlocated(ctx context.Context, from Documents, d pratique.Digest) ([]Fi
 }
 
 // LoadCores returns the findings of a list and the coverage.
-func LoadCores(ctx context.Context, from Documents, d pratique.Digest) ([]FindingCore, *pratique.Coverage, error) {
+func LoadCores(ctx context.Context, from Documents, d pratique.Digest) ([]FindingCore,
+	*pratique.Coverage, error) {
 	of, err := LoadListFindings(ctx, from, d)
 	if err != nil {
 		return nil, nil, err
@@ -145,7 +146,8 @@ func LoadCores(ctx context.Context, from Documents, d pratique.Digest) ([]Findin
 }
 
 // LoadFindings is [LoadCores] with the details.
-func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pratique.Finding, *pratique.Coverage, error) {
+func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pratique.Finding,
+	*pratique.Coverage, error) {
 	cores, covered, err := LoadCores(ctx, from, d)
 	if err != nil {
 		return nil, nil, err
@@ -160,7 +162,8 @@ func LoadFindings(ctx context.Context, from Documents, d pratique.Digest) ([]pra
 		}
 		all[i] = f.Finding
 		one := &all[i]
-		one.Aliases, one.Title, one.Description, one.PrimaryURL = of.Aliases, of.Title, of.Description, of.PrimaryURL
+		one.Aliases, one.Title, one.Description, one.PrimaryURL = of.Aliases, of.Title,
+			of.Description, of.PrimaryURL
 		one.References, one.CWEs, one.CVSS = of.References, of.CWEs, of.CVSS
 		one.Published, one.Modified, one.DataSource = of.Published, of.Modified, of.DataSource
 	}

@@ -13,8 +13,10 @@ import (
 
 func covered() *pratique.Coverage {
 	return &pratique.Coverage{
-		OS:        pratique.OSCoverage{Family: "debian", Version: "12", Packages: 2, Known: true, EndOfLifeAt: time.Unix(9, 0).UTC()},
-		Unmatched: []pratique.Unmatched{{Class: pratique.ClassOS, Type: "debian", Packages: 2, Reason: pratique.UnmatchedNoAdvisories}},
+		OS: pratique.OSCoverage{Family: "debian", Version: "12", Packages: 2, Known: true,
+			EndOfLifeAt: time.Unix(9, 0).UTC()},
+		Unmatched: []pratique.Unmatched{{Class: pratique.ClassOS, Type: "debian", Packages: 2,
+			Reason: pratique.UnmatchedNoAdvisories}},
 	}
 }
 
@@ -22,7 +24,8 @@ func covered() *pratique.Coverage {
 func TestFindingsSayWhatWasCovered(t *testing.T) {
 	docs := memory{}
 	list := docs.put([]byte(`{"format":"pratique.findings/3"}`))
-	if found, cover, err := LoadFindings(t.Context(), docs, list); pratique.KindOf(err) != pratique.Corrupt {
+	if found, cover, err := LoadFindings(t.Context(), docs,
+		list); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("%v, %v, %v", found, cover, err)
 	}
 	made, err := FindingsDocuments(pratique.Report{Coverage: covered()})
@@ -33,7 +36,8 @@ func TestFindingsSayWhatWasCovered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(whole.Content)}); pratique.KindOf(err) != pratique.Corrupt {
+	if r, err := LoadReport(t.Context(), docs,
+		pratique.Scanned{Report: docs.put(whole.Content)}); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("a report of which a list is of an earlier format: %v, %v", r.Coverage, err)
 	}
 	if _, err := FindingsDocuments(pratique.Report{}); pratique.KindOf(err) != pratique.Internal {
@@ -58,7 +62,8 @@ func TestReportsSayWhatWasCovered(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(doc.Content), ScannedAt: time.Unix(at, 0).UTC()})
+		r, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(doc.Content),
+			ScannedAt: time.Unix(at, 0).UTC()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,15 +78,20 @@ func TestReportsSayWhatWasCovered(t *testing.T) {
 // TestCores: findings come back whole, and the details of a vulnerability are stored once.
 func TestCores(t *testing.T) {
 	full := pratique.Finding{
-		ID: "CVE-1", Aliases: []string{"DSA-1"}, Package: "libc6", Installed: "1", Fixed: "2", Severity: pratique.SeverityHigh, Class: pratique.ClassOS,
-		Title: "two\nlines", Description: "said \u2028 once <b>", PrimaryURL: "https://x.test", References: []string{"https://y.test"}, CWEs: []string{"CWE-1"},
-		CVSS: map[string]pratique.CVSS{"nvd": {V3Score: 9.8}, "ghsa": {V2Score: 1}}, Published: time.Unix(1, 5).UTC(), Modified: time.Unix(2, 0).UTC(),
-		DataSource: pratique.DataSource{ID: "debian"}, Layer: pratique.LayerID{Digest: pratique.DigestOf([]byte("layer"))},
+		ID: "CVE-1", Aliases: []string{"DSA-1"}, Package: "libc6", Installed: "1", Fixed: "2",
+		Severity: pratique.SeverityHigh, Class: pratique.ClassOS,
+		Title: "two\nlines", Description: "said \u2028 once <b>", PrimaryURL: "https://x.test",
+		References: []string{"https://y.test"}, CWEs: []string{"CWE-1"},
+		CVSS:      map[string]pratique.CVSS{"nvd": {V3Score: 9.8}, "ghsa": {V2Score: 1}},
+		Published: time.Unix(1, 5).UTC(), Modified: time.Unix(2, 0).UTC(),
+		DataSource: pratique.DataSource{ID: "debian"},
+		Layer:      pratique.LayerID{Digest: pratique.DigestOf([]byte("layer"))},
 	}
 	other := full
 	other.Package = "libc-bin"
 	for name, findings := range map[string][]pratique.Finding{
-		"none": {}, "bare": {{ID: "CVE-2"}}, "shared": {full, other}, "mixed": {full, {ID: "CVE-2"}, other},
+		"none": {}, "bare": {{ID: "CVE-2"}}, "shared": {full, other}, "mixed": {full, {ID: "CVE-2"},
+			other},
 	} {
 		docs := memory{}
 		made, err := FindingsDocuments(pratique.Report{Findings: findings, Coverage: covered()})
@@ -120,16 +130,20 @@ func TestCores(t *testing.T) {
 
 // TestFindingsThatLackDetails are no findings.
 func TestFindingsThatLackDetails(t *testing.T) {
-	const head = `{"format":"` + formatCores + `","findings":[{"id":"CVE-1","package":"p","installed":"1","severity":"HIGH","class":"os-pkgs","type":"t","details":`
+	const head = `{"format":"` + formatCores +
+		`","findings":[{"id":"CVE-1","package":"p","installed":"1","severity":"HIGH","class":"os-pkgs","type":"t","details":`
 	for _, content := range []string{
-		head + "0}]}", head + "1}]}\n{}", head + "-1}]}\n{}", head + "0}]}\n", head + "0}]}\nnull", head + "0}]}\n{",
+		head + "0}]}", head + "1}]}\n{}", head + "-1}]}\n{}", head + "0}]}\n", head + "0}]}\nnull",
+		head + "0}]}\n{",
 	} {
 		docs := memory{}
-		doc, err := encodeListFindings(ListFindings{Cores: docs.put([]byte(content)), Locations: make([]Location, 1), Coverage: covered()})
+		doc, err := encodeListFindings(ListFindings{Cores: docs.put([]byte(content)),
+			Locations: make([]Location, 1), Coverage: covered()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if all, _, err := LoadFindings(t.Context(), docs, docs.put(doc.Content)); pratique.KindOf(err) != pratique.Corrupt {
+		if all, _, err := LoadFindings(t.Context(), docs,
+			docs.put(doc.Content)); pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: %v, %v", content, all, err)
 		}
 	}
@@ -169,7 +183,8 @@ func TestFindingsAreShared(t *testing.T) {
 // TestMislocatedFindings are damage, and never fewer findings or ones without a location.
 func TestMislocatedFindings(t *testing.T) {
 	docs := memory{}
-	made, err := FindingsDocuments(pratique.Report{Findings: []pratique.Finding{{ID: "CVE-1"}, {ID: "CVE-2"}}, Coverage: covered()})
+	made, err := FindingsDocuments(pratique.Report{Findings: []pratique.Finding{{ID: "CVE-1"},
+		{ID: "CVE-2"}}, Coverage: covered()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +204,8 @@ func TestMislocatedFindings(t *testing.T) {
 		}
 	}
 	delete(docs, made[0].Digest)
-	if _, _, err := LoadFindings(t.Context(), docs, docs.put(made[1].Content)); pratique.KindOf(err) != pratique.NotFound {
+	if _, _, err := LoadFindings(t.Context(), docs,
+		docs.put(made[1].Content)); pratique.KindOf(err) != pratique.NotFound {
 		t.Errorf("what was found is gone: %v", err)
 	}
 }

@@ -11,9 +11,10 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Images share most of their packages, so an inventory is stored as one document for each list: one for the distribution's
-// packages, and one for each application. A list is an inventory itself, with everything that its match depends on: the
-// tool, the packages and, for the distribution, the OS. Findings have a small document for each list, see [Location].
+// Images share most of their packages, so an inventory is stored as one document for each list: one
+// for the distribution's packages, and one for each application. A list is an inventory itself,
+// with everything that its match depends on: the tool, the packages and, for the distribution, the
+// OS. Findings have a small document for each list, see [Location].
 
 // The formats of the documents.
 const (
@@ -81,7 +82,8 @@ func SplitLists(inv pratique.Inventory) []pratique.Inventory {
 		if l.Class == pratique.ClassOS {
 			dist.Lists = append(dist.Lists, l)
 		} else {
-			lists = append(lists, pratique.Inventory{Scanner: inv.Scanner, Lists: []pratique.PackageList{l}})
+			lists = append(lists, pratique.Inventory{Scanner: inv.Scanner,
+				Lists: []pratique.PackageList{l}})
 		}
 	}
 	if len(dist.Lists) > 0 || inv.OS.Family != "" {
@@ -108,7 +110,8 @@ func SplitInventory(inv pratique.Inventory) (whole Document, lists []Document, e
 }
 
 // InventoryLists returns an inventory without its lists, and the digests of these, in order.
-func InventoryLists(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory, []pratique.Digest, error) {
+func InventoryLists(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory,
+	[]pratique.Digest, error) {
 	var doc inventoryDocument
 	err := load(ctx, from, d, formatInventory, &doc, &doc.Format)
 	return doc.Inventory, doc.Lists, err
@@ -150,17 +153,20 @@ func ReportDocument(r pratique.Report, findings []pratique.Digest) (Document, er
 	return document(reportDocument{
 		Format: formatReport, Scanner: r.Scanner, Inventory: r.Inventory, OS: r.OS, Findings: findings,
 		Database: pratique.Database{
-			Digest: db.Digest, Version: db.Version, UpdatedAt: db.UpdatedAt.UTC(), NextUpdate: db.NextUpdate.UTC(),
+			Digest: db.Digest, Version: db.Version, UpdatedAt: db.UpdatedAt.UTC(),
+			NextUpdate: db.NextUpdate.UTC(),
 		},
 	})
 }
 
 // ReportHeader returns a report without findings and time, and the digests of the findings'
 // documents.
-func ReportHeader(ctx context.Context, from Documents, d pratique.Digest) (pratique.Report, []pratique.Digest, error) {
+func ReportHeader(ctx context.Context, from Documents, d pratique.Digest) (pratique.Report,
+	[]pratique.Digest, error) {
 	var doc reportDocument
 	err := load(ctx, from, d, formatReport, &doc, &doc.Format)
-	return pratique.Report{Scanner: doc.Scanner, Inventory: doc.Inventory, Database: doc.Database, OS: doc.OS}, doc.Findings, err
+	return pratique.Report{Scanner: doc.Scanner, Inventory: doc.Inventory, Database: doc.Database,
+		OS: doc.OS}, doc.Findings, err
 }
 
 // LoadReport returns the report that a fact names, as if the whole inventory had been matched at
@@ -194,7 +200,8 @@ func FailedCoverage(inv pratique.Inventory) pratique.Coverage {
 	var c pratique.Coverage
 	if inv.OS.Family != "" {
 		// It is not known whether there are advisories.
-		c.OS = pratique.OSCoverage{Family: inv.OS.Family, Version: inv.OS.Name, Known: true, Supported: true}
+		c.OS = pratique.OSCoverage{Family: inv.OS.Family, Version: inv.OS.Name, Known: true,
+			Supported: true}
 	}
 	lists := inv.Lists
 	if len(lists) == 0 {
@@ -205,14 +212,16 @@ func FailedCoverage(inv pratique.Inventory) pratique.Coverage {
 			c.OS.Packages += len(l.Packages)
 		}
 		c.Unmatched = append(c.Unmatched, pratique.Unmatched{
-			Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages), Reason: pratique.UnmatchedFailed,
+			Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages),
+			Reason: pratique.UnmatchedFailed,
 		})
 	}
 	return c
 }
 
 // load decodes a document and checks its format.
-func load(ctx context.Context, from Documents, d pratique.Digest, want string, into any, format *string) error {
+func load(ctx context.Context, from Documents, d pratique.Digest, want string, into any,
+	format *string) error {
 	content, err := from.Get(ctx, d)
 	if err != nil {
 		return err
@@ -221,7 +230,8 @@ func load(ctx context.Context, from Documents, d pratique.Digest, want string, i
 }
 
 // loadLines decodes the first line of a document and returns the others.
-func loadLines(ctx context.Context, from Documents, d pratique.Digest, want string, into any, format *string) ([][]byte, error) {
+func loadLines(ctx context.Context, from Documents, d pratique.Digest, want string, into any,
+	format *string) ([][]byte, error) {
 	content, err := from.Get(ctx, d)
 	if err != nil {
 		return nil, err
@@ -233,8 +243,9 @@ func loadLines(ctx context.Context, from Documents, d pratique.Digest, want stri
 func decode(content []byte, d pratique.Digest, want string, into any, format *string) error {
 	err := json.Unmarshal(content, into)
 	if *format != want {
-		return errCorrupt(d, fmt.Errorf("the document has format %q, want %q: if another version of the program wrote it, push or submit the image again",
-			pratique.Clip(*format), want))
+		return errCorrupt(d,
+			fmt.Errorf("the document has format %q, want %q: if another version of the program wrote it, push or submit the image again",
+				pratique.Clip(*format), want))
 	}
 	return pratique.Wrap(pratique.Corrupt, "read document", d.String(), err)
 }

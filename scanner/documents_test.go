@@ -26,14 +26,18 @@ func (m memory) put(content []byte) pratique.Digest {
 	return d
 }
 
-// TestListsAreShared: two images on one base store it once, and an image is put together from its own lists.
+// TestListsAreShared: two images on one base store it once, and an image is put together from its
+// own lists.
 func TestListsAreShared(t *testing.T) {
-	base := pratique.PackageList{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: "bash", Version: "5"}}}
+	base := pratique.PackageList{Class: pratique.ClassOS, Type: "debian",
+		Packages: []pratique.Package{{Name: "bash", Version: "5"}}}
 	docs, stored := memory{}, 0
 	for _, app := range []string{"one", "two"} {
-		inv := pratique.Inventory{Scanner: pratique.Tool{Name: "trivy"}, OS: pratique.OS{Family: "debian", Name: "12"}, Lists: []pratique.PackageList{
-			base, {Class: pratique.ClassLanguage, Type: "node-pkg", Packages: []pratique.Package{{Name: app}}},
-		}}
+		inv := pratique.Inventory{Scanner: pratique.Tool{Name: "trivy"},
+			OS: pratique.OS{Family: "debian", Name: "12"}, Lists: []pratique.PackageList{
+				base, {Class: pratique.ClassLanguage, Type: "node-pkg",
+					Packages: []pratique.Package{{Name: app}}},
+			}}
 		whole, lists, err := SplitInventory(inv)
 		if err != nil {
 			t.Fatal(err)
@@ -46,7 +50,8 @@ func TestListsAreShared(t *testing.T) {
 			t.Errorf("digest %v, %v", digest, err)
 		}
 		joined, err := LoadInventory(t.Context(), docs, whole.Digest)
-		if err != nil || joined.Packages() != 2 || joined.Lists[1].Packages[0].Name != app || joined.OS != inv.OS || joined.Scanner != inv.Scanner {
+		if err != nil || joined.Packages() != 2 || joined.Lists[1].Packages[0].Name != app ||
+			joined.OS != inv.OS || joined.Scanner != inv.Scanner {
 			t.Errorf("%+v, %v", joined, err)
 		}
 	}
@@ -55,7 +60,8 @@ func TestListsAreShared(t *testing.T) {
 	}
 }
 
-// TestWholeDocumentsAreRefused: what an early version wrote must give an error and not a report without findings.
+// TestWholeDocumentsAreRefused: what an early version wrote must give an error and not a report
+// without findings.
 func TestWholeDocumentsAreRefused(t *testing.T) {
 	docs := memory{}
 	encode := func(v any) pratique.Digest {
@@ -69,7 +75,8 @@ func TestWholeDocumentsAreRefused(t *testing.T) {
 	list := []pratique.PackageList{{Class: pratique.ClassOS}}
 	for name, load := range map[string]func() error{
 		"report": func() error {
-			_, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: encode(pratique.Report{Findings: finding})})
+			_, err := LoadReport(t.Context(), docs,
+				pratique.Scanned{Report: encode(pratique.Report{Findings: finding})})
 			return err
 		},
 		"empty report": func() error {
@@ -80,8 +87,14 @@ func TestWholeDocumentsAreRefused(t *testing.T) {
 			_, err := LoadInventory(t.Context(), docs, encode(pratique.Inventory{Lists: list}))
 			return err
 		},
-		"empty inventory": func() error { _, err := LoadInventory(t.Context(), docs, encode(pratique.Inventory{})); return err },
-		"findings":        func() error { _, _, err := LoadFindings(t.Context(), docs, encode(finding)); return err },
+		"empty inventory": func() error {
+			_, err := LoadInventory(t.Context(), docs, encode(pratique.Inventory{}))
+			return err
+		},
+		"findings": func() error {
+			_, _, err := LoadFindings(t.Context(), docs, encode(finding))
+			return err
+		},
 		"something else": func() error {
 			_, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put([]byte("{"))})
 			return err
@@ -91,11 +104,13 @@ func TestWholeDocumentsAreRefused(t *testing.T) {
 			return err
 		},
 	} {
-		if err := load(); pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "push or submit the image again") {
+		if err := load(); pratique.KindOf(err) != pratique.Corrupt ||
+			!strings.Contains(err.Error(), "push or submit the image again") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := LoadReport(t.Context(), docs, pratique.Scanned{Report: pratique.DigestOf([]byte("gone"))}); pratique.KindOf(err) != pratique.NotFound {
+	if _, err := LoadReport(t.Context(), docs,
+		pratique.Scanned{Report: pratique.DigestOf([]byte("gone"))}); pratique.KindOf(err) != pratique.NotFound {
 		t.Errorf("a document that is gone: %v", err)
 	}
 }
@@ -110,7 +125,8 @@ func TestReportHasNoMoment(t *testing.T) {
 		return pratique.Report{
 			Scanner: pratique.Tool{Name: "trivy"}, Inventory: pratique.DigestOf([]byte("inventory")),
 			Database: pratique.Database{
-				Digest: pratique.DigestOf([]byte("db")), Version: 2, UpdatedAt: built.In(time.FixedZone(zone, 3600*hours)),
+				Digest: pratique.DigestOf([]byte("db")), Version: 2,
+				UpdatedAt:  built.In(time.FixedZone(zone, 3600*hours)),
 				NextUpdate: built.Add(time.Hour), DownloadedAt: at, Source: source,
 			},
 			ScannedAt: at, DatabaseAgeSeconds: int64(3600 * hours),
@@ -125,10 +141,13 @@ func TestReportHasNoMoment(t *testing.T) {
 		t.Errorf("%s\n%s, %v", doc.Content, again.Content, err)
 	}
 	back, err := LoadReport(t.Context(), docs, pratique.Scanned{
-		Report: docs.put(doc.Content), Database: other.Database, StartedAt: built, ScannedAt: other.ScannedAt,
+		Report: docs.put(doc.Content), Database: other.Database, StartedAt: built,
+		ScannedAt: other.ScannedAt,
 	})
-	if err != nil || back.ScannedAt != other.ScannedAt || back.DatabaseAgeSeconds != other.DatabaseAgeSeconds ||
-		back.Database.Source != other.Database.Source || back.Database.DownloadedAt != other.Database.DownloadedAt {
+	if err != nil || back.ScannedAt != other.ScannedAt ||
+		back.DatabaseAgeSeconds != other.DatabaseAgeSeconds ||
+		back.Database.Source != other.Database.Source ||
+		back.Database.DownloadedAt != other.Database.DownloadedAt {
 		t.Errorf("%+v, %v", back, err)
 	}
 }

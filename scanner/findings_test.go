@@ -32,9 +32,12 @@ func TestSortFindings(t *testing.T) {
 
 func TestSortInventory(t *testing.T) {
 	want := pratique.Inventory{Lists: []pratique.PackageList{
-		{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: "a"}, {Name: "b", Version: "1"}, {Name: "b", Version: "2"}}},
-		{Class: pratique.ClassLanguage, Type: "gobinary", Path: "a", Packages: []pratique.Package{{Name: "z"}}},
-		{Class: pratique.ClassLanguage, Type: "gobinary", Path: "b", Packages: []pratique.Package{{Name: "y"}}},
+		{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: "a"},
+			{Name: "b", Version: "1"}, {Name: "b", Version: "2"}}},
+		{Class: pratique.ClassLanguage, Type: "gobinary", Path: "a",
+			Packages: []pratique.Package{{Name: "z"}}},
+		{Class: pratique.ClassLanguage, Type: "gobinary", Path: "b",
+			Packages: []pratique.Package{{Name: "y"}}},
 		{Class: pratique.ClassLanguage, Type: "jar", Packages: []pratique.Package{{Name: "p"}}},
 		{Class: pratique.ClassLanguage, Type: "jar", Packages: []pratique.Package{{Name: "q"}}},
 	}}
@@ -46,10 +49,14 @@ func TestSortInventory(t *testing.T) {
 		var got pratique.Inventory
 		for _, l := range want.Lists {
 			l.Packages = slices.Clone(l.Packages)
-			rand.Shuffle(len(l.Packages), func(i, j int) { l.Packages[i], l.Packages[j] = l.Packages[j], l.Packages[i] })
+			rand.Shuffle(len(l.Packages), func(i, j int) {
+				l.Packages[i], l.Packages[j] = l.Packages[j], l.Packages[i]
+			})
 			got.Lists = append(got.Lists, l)
 		}
-		rand.Shuffle(len(got.Lists), func(i, j int) { got.Lists[i], got.Lists[j] = got.Lists[j], got.Lists[i] })
+		rand.Shuffle(len(got.Lists), func(i, j int) {
+			got.Lists[i], got.Lists[j] = got.Lists[j], got.Lists[i]
+		})
 		SortInventory(&got)
 		digest, err := InventoryDigest(got)
 		if err != nil {
@@ -65,7 +72,8 @@ func TestWorstAndFixable(t *testing.T) {
 	if worst, ok := MaxSeverity(nil); ok || worst != pratique.SeverityUnknown {
 		t.Errorf("worst of nothing: %v %v", worst, ok)
 	}
-	findings := []pratique.Finding{{Severity: pratique.SeverityLow}, {Severity: pratique.SeverityHigh, Fixed: "2"}, {Fixed: "3"}}
+	findings := []pratique.Finding{{Severity: pratique.SeverityLow},
+		{Severity: pratique.SeverityHigh, Fixed: "2"}, {Fixed: "3"}}
 	if worst, ok := MaxSeverity(findings); !ok || worst != pratique.SeverityHigh {
 		t.Errorf("worst %v %v", worst, ok)
 	}

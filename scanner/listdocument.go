@@ -27,7 +27,8 @@ type listNames struct {
 
 // encodeList makes the document of a list.
 func encodeList(inv pratique.Inventory) (Document, error) {
-	header := listHeader{Format: formatList, Scanner: inv.Scanner, OS: inv.OS, Lists: make([]listNames, len(inv.Lists))}
+	header := listHeader{Format: formatList, Scanner: inv.Scanner, OS: inv.OS,
+		Lists: make([]listNames, len(inv.Lists))}
 	var lines [][]byte
 	for i, l := range inv.Lists {
 		names, sources, sourced := make([]string, len(l.Packages)), make([]string, len(l.Packages)), false
@@ -63,11 +64,13 @@ func LoadListDocument(ctx context.Context, from Documents, d pratique.Digest) (L
 	if err != nil {
 		return ListDocument{}, err
 	}
-	doc := ListDocument{Inventory: pratique.Inventory{Scanner: header.Scanner, OS: header.OS}, digest: d, lines: lines}
+	doc := ListDocument{Inventory: pratique.Inventory{Scanner: header.Scanner, OS: header.OS},
+		digest: d, lines: lines}
 	n := 0
 	for _, l := range header.Lists {
 		if len(l.Sources) > 0 && len(l.Sources) != len(l.Packages) {
-			return ListDocument{}, errCorrupt(d, fmt.Errorf("%d sources of %d packages", len(l.Sources), len(l.Packages)))
+			return ListDocument{}, errCorrupt(d, fmt.Errorf("%d sources of %d packages",
+				len(l.Sources), len(l.Packages)))
 		}
 		list := l.PackageList
 		list.Packages = make([]pratique.Package, len(l.Packages))
@@ -121,7 +124,8 @@ func (d ListDocument) DecodeOnly(indexes []int) (pratique.Inventory, error) {
 }
 
 func (d ListDocument) decodePackage(n int, as pratique.Package) (p pratique.Package, err error) {
-	if err = json.Unmarshal(d.lines[n], &p); err == nil && (p.Name != as.Name || p.SrcName != as.SrcName) {
+	if err = json.Unmarshal(d.lines[n], &p); err == nil &&
+		(p.Name != as.Name || p.SrcName != as.SrcName) {
 		err = fmt.Errorf("package %q is filed under %q", p.Name, as.Name)
 	}
 	if err != nil {

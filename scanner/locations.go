@@ -42,10 +42,12 @@ type findingsDocument struct {
 // time, so only the date is stored.
 func encodeListFindings(of ListFindings) (Document, error) {
 	doc := findingsDocument{
-		Format: formatFindings, Cores: of.Cores, In: make([]int, len(of.Locations)), UIDs: make([]string, len(of.Locations)),
+		Format: formatFindings, Cores: of.Cores, In: make([]int, len(of.Locations)),
+		UIDs: make([]string, len(of.Locations)),
 	}
 	if of.Coverage == nil {
-		return Document{}, pratique.Errorf(pratique.Internal, "encode document", "findings without coverage")
+		return Document{}, pratique.Errorf(pratique.Internal, "encode document",
+			"findings without coverage")
 	}
 	doc.OS, doc.Unmatched = of.Coverage.OS, of.Coverage.Unmatched
 	doc.OS.EndOfLife = false
@@ -73,11 +75,14 @@ func LoadListFindings(ctx context.Context, from Documents, d pratique.Digest) (L
 	if len(doc.In) != len(doc.UIDs) || (len(doc.In) == 0) != doc.Cores.IsZero() {
 		return ListFindings{}, errCorrupt(d, errors.New("not all findings have a location"))
 	}
-	if bad := slices.IndexFunc(doc.In, func(n int) bool { return n < 0 || n >= len(doc.Layers) }); bad >= 0 {
+	if bad := slices.IndexFunc(doc.In, func(n int) bool {
+		return n < 0 || n >= len(doc.Layers)
+	}); bad >= 0 {
 		return ListFindings{}, errCorrupt(d, fmt.Errorf("there is no layer %d", doc.In[bad]))
 	}
 	of := ListFindings{
-		Cores: doc.Cores, Locations: make([]Location, len(doc.In)), Coverage: &pratique.Coverage{OS: doc.OS, Unmatched: doc.Unmatched},
+		Cores: doc.Cores, Locations: make([]Location, len(doc.In)),
+		Coverage: &pratique.Coverage{OS: doc.OS, Unmatched: doc.Unmatched},
 	}
 	for i, n := range doc.In {
 		of.Locations[i] = Location{doc.Layers[n], doc.UIDs[i]}
@@ -88,7 +93,8 @@ func LoadListFindings(ctx context.Context, from Documents, d pratique.Digest) (L
 // Locate returns a copy of the cores with their locations.
 func (l ListFindings) Locate(cores []FindingCore) ([]FindingCore, error) {
 	if len(cores) != len(l.Locations) {
-		return nil, errCorrupt(l.Cores, fmt.Errorf("%d findings in %d locations", len(cores), len(l.Locations)))
+		return nil, errCorrupt(l.Cores, fmt.Errorf("%d findings in %d locations", len(cores),
+			len(l.Locations)))
 	}
 	all := slices.Clone(cores)
 	for i, at := range l.Locations {

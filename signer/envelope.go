@@ -72,7 +72,8 @@ func EncodeEnvelope(e pratique.Envelope) ([]byte, error) {
 func DecodeEnvelope(data []byte) (pratique.Envelope, error) {
 	var e pratique.Envelope
 	if err := json.Unmarshal(data, &e); err != nil {
-		return pratique.Envelope{}, &pratique.Error{Op: "decode envelope", Kind: pratique.Corrupt, Err: err}
+		return pratique.Envelope{}, &pratique.Error{Op: "decode envelope", Kind: pratique.Corrupt,
+			Err: err}
 	}
 	return e, nil
 }

@@ -40,8 +40,9 @@ func subject(t testing.TB) pratique.Subject {
 func statement(t testing.TB) pratique.Statement {
 	s := subject(t)
 	return pratique.Statement{
-		Type:          "https://in-toto.io/Statement/v1",
-		Subject:       []pratique.StatementSubject{{Name: s.Repository.String(), Digest: map[string]string{"sha256": s.Digest.Hex()}}},
+		Type: "https://in-toto.io/Statement/v1",
+		Subject: []pratique.StatementSubject{{Name: s.Repository.String(),
+			Digest: map[string]string{"sha256": s.Digest.Hex()}}},
 		PredicateType: "https://example.test/p",
 		Predicate:     json.RawMessage(`{"a":"<b> & c"}`),
 	}
@@ -56,13 +57,16 @@ func TestEnvelopeIsDSSE(t *testing.T) {
 	encoded := signed.Content()
 	// The members of DSSE and no others, payload and signature in standard base64.
 	payload := `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"registry.test/team/app","digest":{"sha256":"` +
-		strings.Repeat("ab", 32) + `"}}],"predicateType":"https://example.test/p","predicate":{"a":"<b> & c"}}`
+		strings.Repeat("ab", 32) +
+		`"}}],"predicateType":"https://example.test/p","predicate":{"a":"<b> & c"}}`
 	pae := "DSSEv1 28 application/vnd.in-toto+json " + "245 " + payload
 	if len(payload) != 245 {
 		t.Fatalf("the payload has %d bytes", len(payload))
 	}
-	want := `{"payloadType":"application/vnd.in-toto+json","payload":"` + base64.StdEncoding.EncodeToString([]byte(payload)) +
-		`","signatures":[{"keyid":"` + keyID(k) + `","sig":"` + base64.StdEncoding.EncodeToString(bytesOf(t, k, pae)) + `"}]}`
+	want := `{"payloadType":"application/vnd.in-toto+json","payload":"` +
+		base64.StdEncoding.EncodeToString([]byte(payload)) +
+		`","signatures":[{"keyid":"` + keyID(k) + `","sig":"` +
+		base64.StdEncoding.EncodeToString(bytesOf(t, k, pae)) + `"}]}`
 	if diff := cmp.Diff(want, string(encoded)); diff != "" {
 		t.Errorf("envelope (-want +got):\n%s", diff)
 	}
@@ -73,7 +77,9 @@ func TestEnvelopeIsDSSE(t *testing.T) {
 	if again, err := signer.EncodeEnvelope(decoded); err != nil || string(again) != string(encoded) {
 		t.Errorf("encoded again %s, %v", again, err)
 	}
-	if signed.PredicateType() != "https://example.test/p" || signed.Payload() != pratique.DigestOf([]byte(payload)) || signed.Digest() != pratique.DigestOf(encoded) {
+	if signed.PredicateType() != "https://example.test/p" ||
+		signed.Payload() != pratique.DigestOf([]byte(payload)) ||
+		signed.Digest() != pratique.DigestOf(encoded) {
 		t.Errorf("it says of itself %s %s %s", signed.PredicateType(), signed.Payload(), signed.Digest())
 	}
 	got, by, err := signer.OpenEnvelope(k, decoded)
@@ -90,7 +96,8 @@ func TestEnvelopeIsDSSE(t *testing.T) {
 
 // sealed signs any payload, also those that SignStatement would refuse.
 func sealed(t testing.TB, k signertest.Key, payload string) pratique.Envelope {
-	pae := append([]byte("DSSEv1 28 application/vnd.in-toto+json "), []byte(itoa(len(payload))+" "+payload)...)
+	pae := append([]byte("DSSEv1 28 application/vnd.in-toto+json "), []byte(itoa(len(payload))+" "+
+		payload)...)
 	return pratique.Envelope{
 		PayloadType: signer.PayloadType, Payload: []byte(payload),
 		Signatures: []pratique.EnvelopeSignature{{Sig: bytesOf(t, k, string(pae))}},
@@ -109,7 +116,8 @@ func TestOpenEnvelopeIsStrict(t *testing.T) {
 		t.Fatalf("a good one: %v", err)
 	}
 	several := sealed(t, k, good)
-	several.Signatures = append([]pratique.EnvelopeSignature{{KeyID: keyID(k), Sig: []byte("wrong")}, {}}, several.Signatures...)
+	several.Signatures = append([]pratique.EnvelopeSignature{{KeyID: keyID(k),
+		Sig: []byte("wrong")}, {}}, several.Signatures...)
 	if _, _, err := signer.OpenEnvelope(k, several); err != nil {
 		t.Errorf("one good signature of three: %v", err)
 	}
@@ -120,27 +128,33 @@ func TestOpenEnvelopeIsStrict(t *testing.T) {
 	altered := sealed(t, k, good)
 	altered.Payload = []byte(strings.Replace(good, `"aa"`, `"bb"`, 1))
 	for name, e := range map[string]pratique.Envelope{
-		"empty":                  {},
-		"another key":            sealed(t, other, good),
-		"altered payload":        altered,
-		"another payload type":   retyped,
-		"a hundred signatures":   flooded,
-		"no signature":           {PayloadType: signer.PayloadType, Payload: []byte(good)},
-		"not JSON":               sealed(t, k, `x`),
-		"null":                   sealed(t, k, `null`),
-		"list":                   sealed(t, k, `[]`),
-		"trailing data":          sealed(t, k, good+`{}`),
-		"a name twice":           sealed(t, k, strings.Replace(good, `"predicateType":"p"`, `"predicateType":"q","predicateType":"p"`, 1)),
-		"a name in another case": sealed(t, k, strings.Replace(good, `"predicateType"`, `"PredicateType"`, 1)),
-		"invalid UTF-8":          sealed(t, k, strings.Replace(good, `"p"`, "\"\xff\"", 1)),
-		"another _type":          sealed(t, k, strings.Replace(good, `v0.1`, `v9`, 1)),
-		"no subject":             sealed(t, k, strings.Replace(good, `{"name":"x","digest":{"sha256":"aa"}}`, ``, 1)),
+		"empty":                {},
+		"another key":          sealed(t, other, good),
+		"altered payload":      altered,
+		"another payload type": retyped,
+		"a hundred signatures": flooded,
+		"no signature":         {PayloadType: signer.PayloadType, Payload: []byte(good)},
+		"not JSON":             sealed(t, k, `x`),
+		"null":                 sealed(t, k, `null`),
+		"list":                 sealed(t, k, `[]`),
+		"trailing data":        sealed(t, k, good+`{}`),
+		"a name twice": sealed(t, k, strings.Replace(good, `"predicateType":"p"`,
+			`"predicateType":"q","predicateType":"p"`, 1)),
+		"a name in another case": sealed(t, k, strings.Replace(good, `"predicateType"`,
+			`"PredicateType"`, 1)),
+		"invalid UTF-8": sealed(t, k, strings.Replace(good, `"p"`, "\"\xff\"", 1)),
+		"another _type": sealed(t, k, strings.Replace(good, `v0.1`, `v9`, 1)),
+		"no subject": sealed(t, k,
+			strings.Replace(good, `{"name":"x","digest":{"sha256":"aa"}}`, ``, 1)),
 		"subject without digest": sealed(t, k, strings.Replace(good, `{"sha256":"aa"}`, `{}`, 1)),
 		"no predicate type":      sealed(t, k, strings.Replace(good, `"p"`, `""`, 1)),
-		"predicate is a string":  sealed(t, k, strings.Replace(good, `"predicate":{}`, `"predicate":"{}"`, 1)),
-		"predicate is null":      sealed(t, k, strings.Replace(good, `"predicate":{}`, `"predicate":null`, 1)),
+		"predicate is a string": sealed(t, k, strings.Replace(good, `"predicate":{}`,
+			`"predicate":"{}"`, 1)),
+		"predicate is null": sealed(t, k, strings.Replace(good, `"predicate":{}`,
+			`"predicate":null`, 1)),
 	} {
-		if st, by, err := signer.OpenEnvelope(k, e); pratique.KindOf(err) != pratique.Unverified || by != nil {
+		if st, by, err := signer.OpenEnvelope(k, e); pratique.KindOf(err) != pratique.Unverified ||
+			by != nil {
 			t.Errorf("%s: opened %+v, %v", name, st, err)
 		}
 	}
@@ -153,20 +167,24 @@ func TestSignStatementRefusesNonsense(t *testing.T) {
 	}
 	// Two readers must not be able to see two different documents in it.
 	for name, predicate := range map[string]string{
-		"empty": ``, "list": `[]`, "cut": `{"a":1`, "more than one": `{}{}`, "a name twice": `{"a":1,"b":[{"c":1,"c":2}]}`, "invalid UTF-8": "{\"a\":\"\xff\"}",
+		"empty": ``, "list": `[]`, "cut": `{"a":1`, "more than one": `{}{}`,
+		"a name twice": `{"a":1,"b":[{"c":1,"c":2}]}`, "invalid UTF-8": "{\"a\":\"\xff\"}",
 		"another member": `{},"predicateType":"q","x":{}`,
 	} {
 		st := statement(t)
 		st.Predicate = json.RawMessage(predicate)
-		if _, err := signer.SignStatement(t.Context(), signertest.NewKey(1), st); pratique.KindOf(err) != pratique.Invalid {
+		if _, err := signer.SignStatement(t.Context(), signertest.NewKey(1),
+			st); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("predicate %s: %v", name, err)
 		}
 	}
 	denied := pratique.Errorf(pratique.Denied, "sign", "no")
-	if _, err := signer.SignStatement(t.Context(), failing{signertest.NewKey(1), denied}, statement(t)); pratique.KindOf(err) != pratique.Denied {
+	if _, err := signer.SignStatement(t.Context(), failing{signertest.NewKey(1), denied},
+		statement(t)); pratique.KindOf(err) != pratique.Denied {
 		t.Errorf("the key store's kind is lost: %v", err)
 	}
-	if _, err := signer.SignImage(t.Context(), failing{signertest.NewKey(1), errors.New("x")}, subject(t)); err == nil {
+	if _, err := signer.SignImage(t.Context(), failing{signertest.NewKey(1), errors.New("x")},
+		subject(t)); err == nil {
 		t.Error("a failure to sign is not an error")
 	}
 }
@@ -217,7 +235,8 @@ func TestImageSignature(t *testing.T) {
 		t.Errorf("verified as %v, %v", by, err)
 	}
 	sign := func(payload string) signer.SimpleSignature {
-		return signer.SimpleSignature{Payload: []byte(payload), Signature: signer.Signature{Bytes: bytesOf(t, k, payload)}}
+		return signer.SimpleSignature{Payload: []byte(payload),
+			Signature: signer.Signature{Bytes: bytesOf(t, k, payload)}}
 	}
 	moved := s
 	moved.Repository.Path = "team/other"
@@ -229,13 +248,17 @@ func TestImageSignature(t *testing.T) {
 		"another key":        {sig, s, signertest.NewKey(2)},
 		"another image":      {sig, s.Sibling(pratique.DigestOf(nil)), k},
 		"another repository": {sig, moved, k},
-		"another type":       {sign(strings.Replace(want, "cosign container", "atomic container", 1)), s, k},
-		"a digest twice":     {sign(strings.Replace(want, `"image":{`, `"image":{"docker-manifest-digest":"sha256:00",`, 1)), s, k},
-		"not JSON":           {sign("x"), s, k},
-		"altered":            {signer.SimpleSignature{Payload: append(bytes.Clone(sig.Payload), ' '), Signature: sig.Signature}, s, k},
-		"nothing":            {signer.SimpleSignature{}, s, k},
+		"another type": {sign(strings.Replace(want, "cosign container", "atomic container",
+			1)), s, k},
+		"a digest twice": {sign(strings.Replace(want, `"image":{`,
+			`"image":{"docker-manifest-digest":"sha256:00",`, 1)), s, k},
+		"not JSON": {sign("x"), s, k},
+		"altered": {signer.SimpleSignature{Payload: append(bytes.Clone(sig.Payload),
+			' '), Signature: sig.Signature}, s, k},
+		"nothing": {signer.SimpleSignature{}, s, k},
 	} {
-		if by, err := signer.VerifyImage(c.key, c.subject, c.sig); pratique.KindOf(err) != pratique.Unverified || by != nil {
+		if by, err := signer.VerifyImage(c.key, c.subject,
+			c.sig); pratique.KindOf(err) != pratique.Unverified || by != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -249,14 +272,17 @@ func TestVerifiers(t *testing.T) {
 	if by, err := both.Verify(message, theirs); err != nil || by != two.Identity() {
 		t.Errorf("one of two: %v, %v", by, err)
 	}
-	if by, err := signer.Only(both, two.Identity()).Verify(message, theirs); err != nil || by != two.Identity() {
+	if by, err := signer.Only(both, two.Identity()).Verify(message, theirs); err != nil ||
+		by != two.Identity() {
 		t.Errorf("the wanted one: %v, %v", by, err)
 	}
 	for name, v := range map[string]signer.Verifier{
-		"another": signer.Only(both, one.Identity()), "nobody": signer.Only(both, nil), "none of them": signer.AnyOf(), "a third": signer.AnyOf(signertest.NewKey(3)),
+		"another": signer.Only(both, one.Identity()), "nobody": signer.Only(both, nil),
+		"none of them": signer.AnyOf(), "a third": signer.AnyOf(signertest.NewKey(3)),
 		"nobody, by somebody": signer.Only(nameless{}, nil),
 	} {
-		if by, err := v.Verify(message, theirs); pratique.KindOf(err) != pratique.Unverified || by != nil {
+		if by, err := v.Verify(message, theirs); pratique.KindOf(err) != pratique.Unverified ||
+			by != nil {
 			t.Errorf("%s: %v, %v", name, by, err)
 		}
 	}
@@ -287,7 +313,8 @@ func FuzzOpenEnvelope(f *testing.F) {
 			if pratique.KindOf(err) != pratique.Corrupt {
 				t.Errorf("kind %s", pratique.KindOf(err))
 			}
-			e = pratique.Envelope{PayloadType: signer.PayloadType, Signatures: []pratique.EnvelopeSignature{{}}}
+			e = pratique.Envelope{PayloadType: signer.PayloadType,
+				Signatures: []pratique.EnvelopeSignature{{}}}
 		}
 		if payload != nil {
 			e.Payload = payload

@@ -59,7 +59,8 @@ type Config struct {
 	Images    Images
 	Events    Events
 	Documents Documents
-	// Deployments lists what is deployed where. [index.Index.Deployments] does; its errors carry kinds.
+	// Deployments lists what is deployed where. [index.Index.Deployments] does; its errors carry
+	// kinds.
 	Deployments func(q index.DeploymentQuery) (index.DeploymentPage, error)
 	// Report returns the whole report that a fact names. It is stored in parts that other reports
 	// share.
@@ -143,20 +144,23 @@ func humaConfig() huma.Config {
 					"Errors are problem documents; their type names the kind of error, as in urn:pratique:error:not-found.",
 			},
 			Components: &huma.Components{
-				Schemas:         schemas(),
-				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}},
+				Schemas: schemas(),
+				SecuritySchemes: map[string]*huma.SecurityScheme{"token": {Type: "http",
+					Scheme: "bearer"}},
 			},
 			Security: []map[string][]string{{"token": {}}},
 			Tags: []*huma.Tag{
 				{Name: "images", Description: "Verdicts, facts and documents of images"},
 				{Name: "deployments", Description: "Which digests the targets hold"},
 				{Name: "submissions", Description: "Images that somebody asked to evaluate"},
-				{Name: "jobs", Description: "Work that waits, runs, failed or was canceled; cancel or requeue it"},
+				{Name: "jobs",
+					Description: "Work that waits, runs, failed or was canceled; cancel or requeue it"},
 				{Name: "reconciliations", Description: "Sweeps for pushes that no webhook reported"},
 				{Name: "service", Description: "The service itself"},
 			},
 		},
-		Formats:                      map[string]huma.Format{"application/json": jsonFormat(), "json": jsonFormat()},
+		Formats: map[string]huma.Format{"application/json": jsonFormat(),
+			"json": jsonFormat()},
 		DefaultFormat:                "application/json",
 		RejectUnknownQueryParameters: true,
 	}
@@ -176,7 +180,8 @@ func (s *service) register(api huma.API, mux *http.ServeMux) document {
 }
 
 // answer runs a handler and turns its error into a problem. The cause of a server error is not sent.
-func answer[I, O any](s *service, fn func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
+func answer[I, O any](s *service, fn func(context.Context, *I) (*O, error)) func(context.Context,
+	*I) (*O, error) {
 	return func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
 		if err == nil {

@@ -26,7 +26,9 @@ func TestImage(t *testing.T) {
 	w.facts(seen("e1", "1.0", s))
 	w.facts(w.inspected(s)...)
 	w.facts(evaluated("e1", s, pratique.Deny),
-		pratique.Fact{Subject: s, Body: &pratique.Attested{VSA: digest("vsa"), Attestations: []pratique.Attestation{{PredicateType: pratique.PredicateVSA, Signer: pratique.Key{ID: "k"}, Format: pratique.FormatCosignTags}}}},
+		pratique.Fact{Subject: s, Body: &pratique.Attested{VSA: digest("vsa"),
+			Attestations: []pratique.Attestation{{PredicateType: pratique.PredicateVSA,
+				Signer: pratique.Key{ID: "k"}, Format: pratique.FormatCosignTags}}}},
 		pratique.Fact{Subject: s, Body: &pratique.Commit{Target: "prod", ID: "c0ffee"}},
 		settled("e1", s, pratique.StateDenied))
 
@@ -41,12 +43,16 @@ func TestImage(t *testing.T) {
 		t.Errorf("Content-Location %q, want %q", at, byDigest.Links.Self)
 	}
 	i := byDigest
-	if i.State != "denied" || i.Outcome != pratique.Deny || i.Verdict.Reasons[0].Finding != "CVE-1" || i.Counts[pratique.SeverityHigh] != 2 ||
-		i.Database.AgeSeconds != 7200 || i.Packages != 12 || i.Fixable != 1 || i.VSA != digest("vsa") || len(i.Attestations) != 1 ||
-		i.Deployments[0].ID != "c0ffee" || i.Detail != "that is the end" || i.Config.User != "1000" || len(i.Tags) != 1 || !i.Tags[0].Current {
+	if i.State != "denied" || i.Outcome != pratique.Deny ||
+		i.Verdict.Reasons[0].Finding != "CVE-1" || i.Counts[pratique.SeverityHigh] != 2 ||
+		i.Database.AgeSeconds != 7200 || i.Packages != 12 || i.Fixable != 1 ||
+		i.VSA != digest("vsa") || len(i.Attestations) != 1 ||
+		i.Deployments[0].ID != "c0ffee" || i.Detail != "that is the end" ||
+		i.Config.User != "1000" || len(i.Tags) != 1 || !i.Tags[0].Current {
 		t.Errorf("%+v", i)
 	}
-	if len(i.Facts) != 7 || i.Facts[0].By != "test@host-1" || i.Facts[0].At.IsZero() || i.Facts[6].Kind != pratique.FactCompleted {
+	if len(i.Facts) != 7 || i.Facts[0].By != "test@host-1" || i.Facts[0].At.IsZero() ||
+		i.Facts[6].Kind != pratique.FactCompleted {
 		t.Errorf("facts %+v", i.Facts)
 	}
 	var facts api.FactList
@@ -54,7 +60,8 @@ func TestImage(t *testing.T) {
 	if len(facts.Items) != 7 || facts.Total != 7 {
 		t.Errorf("%d of %d facts", len(facts.Items), facts.Total)
 	}
-	if got := w.get(i.Links.Self, &byTag).Header; got.Get("X-Content-Type-Options") != "nosniff" || got.Get("Cache-Control") != "no-store" {
+	if got := w.get(i.Links.Self, &byTag).Header; got.Get("X-Content-Type-Options") != "nosniff" ||
+		got.Get("Cache-Control") != "no-store" {
 		t.Errorf("headers %v", got)
 	}
 }
@@ -64,14 +71,16 @@ func TestFactsAreBounded(t *testing.T) {
 	w := newWorld(t, tokens())
 	var many []pratique.Entry
 	for i := range 3 * pratique.MaxHistory {
-		many = append(many, pratique.Entry{Seq: uint64(i + 1), Fact: evaluated("", subject("a"), pratique.Allow)})
+		many = append(many, pratique.Entry{Seq: uint64(i + 1), Fact: evaluated("", subject("a"),
+			pratique.Allow)})
 	}
 	if err := w.ix.Apply(t.Context(), many); err != nil {
 		t.Fatal(err)
 	}
 	var facts api.FactList
 	w.get("/api/v1/images/"+subject("a").Digest.String()+"/facts", &facts)
-	if n := len(facts.Items); n != pratique.MaxHistory || facts.Total != len(many) || facts.Items[n-1].Seq != uint64(len(many)) {
+	if n := len(facts.Items); n != pratique.MaxHistory || facts.Total != len(many) ||
+		facts.Items[n-1].Seq != uint64(len(many)) {
 		t.Errorf("%d of %d facts", n, facts.Total)
 	}
 }
@@ -80,20 +89,25 @@ func TestIndexImage(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
 	parent, amd, arm := subject("index"), subject("amd"), subject("arm")
-	w.facts(seen("e1", "1.0", parent, pratique.Child{Digest: amd.Digest, Platform: "linux/amd64"}, pratique.Child{Digest: arm.Digest, Platform: "linux/arm64"}))
+	w.facts(seen("e1", "1.0", parent, pratique.Child{Digest: amd.Digest, Platform: "linux/amd64"},
+		pratique.Child{Digest: arm.Digest, Platform: "linux/arm64"}))
 	w.facts(w.inspected(amd)...)
 	w.facts(evaluated("e1", amd, pratique.Deny), evaluated("e1", parent, pratique.Deny))
 	var i, child api.Image
 	w.get("/api/v1/images/"+parent.Digest.String(), &i)
-	if len(i.Children) != 2 || i.Children[0].Outcome != pratique.Deny || i.Children[0].Counts[pratique.SeverityHigh] != 2 || i.Children[1].Outcome != "" || i.Database == nil {
+	if len(i.Children) != 2 || i.Children[0].Outcome != pratique.Deny ||
+		i.Children[0].Counts[pratique.SeverityHigh] != 2 || i.Children[1].Outcome != "" ||
+		i.Database == nil {
 		t.Errorf("%+v", i)
 	}
 	w.get(i.Children[0].Links.Self, &child)
 	if len(child.Parents) != 1 || child.Parents[0] != parent.String() {
 		t.Errorf("parents %v", child.Parents)
 	}
-	w.wantProblem(404, "linux/arm64 "+arm.Digest.String(), "GET", "/api/v1/images/"+parent.Digest.String()+"/sbom", readToken, "")
-	w.wantProblem(404, "is an index", "GET", "/api/v1/images/"+parent.Digest.String()+"/report", readToken, "")
+	w.wantProblem(404, "linux/arm64 "+arm.Digest.String(), "GET", "/api/v1/images/"+
+		parent.Digest.String()+"/sbom", readToken, "")
+	w.wantProblem(404, "is an index", "GET", "/api/v1/images/"+parent.Digest.String()+"/report",
+		readToken, "")
 }
 
 func TestDocuments(t *testing.T) {
@@ -115,15 +129,18 @@ func TestDocuments(t *testing.T) {
 		if path == "/report" {
 			sent = "W/" + etag
 		}
-		if res.StatusCode != 200 || string(raw) != want.content || res.Header.Get("Content-Type") != want.mediaType || res.Header.Get("ETag") != sent {
+		if res.StatusCode != 200 || string(raw) != want.content ||
+			res.Header.Get("Content-Type") != want.mediaType || res.Header.Get("ETag") != sent {
 			t.Errorf("%s: %d %v %q", path, res.StatusCode, res.Header, raw)
 		}
 		for _, header := range []string{etag, "W/" + etag, `"x", ` + etag, "*"} {
-			if res, raw := w.ask("GET", base+path, readToken, "", "If-None-Match", header); res.StatusCode != 304 || len(raw) > 0 || res.Header.Get("ETag") != sent {
+			if res, raw := w.ask("GET", base+path, readToken, "", "If-None-Match",
+				header); res.StatusCode != 304 || len(raw) > 0 || res.Header.Get("ETag") != sent {
 				t.Errorf("%s: If-None-Match %s: %d %q", path, header, res.StatusCode, raw)
 			}
 		}
-		if res, _ := w.ask("HEAD", base+path, readToken, ""); res.StatusCode != 200 || res.Header.Get("ETag") != sent {
+		if res, _ := w.ask("HEAD", base+path, readToken, ""); res.StatusCode != 200 ||
+			res.Header.Get("ETag") != sent {
 			t.Errorf("HEAD %s: %d", path, res.StatusCode)
 		}
 	}
@@ -138,9 +155,12 @@ func TestDocuments(t *testing.T) {
 	}
 	bare := subject("bare")
 	w.facts(evaluated("", bare, pratique.Allow))
-	w.wantProblem(404, "there is no SBOM", "GET", "/api/v1/images/"+bare.Digest.String()+"/sbom", readToken, "")
-	w.wantProblem(404, "there is no report", "GET", "/api/v1/images/"+bare.Digest.String()+"/report", readToken, "")
-	w.wantProblem(404, "there is no report on secrets", "GET", "/api/v1/images/"+bare.Digest.String()+"/extras", readToken, "")
+	w.wantProblem(404, "there is no SBOM", "GET", "/api/v1/images/"+bare.Digest.String()+"/sbom",
+		readToken, "")
+	w.wantProblem(404, "there is no report", "GET", "/api/v1/images/"+bare.Digest.String()+
+		"/report", readToken, "")
+	w.wantProblem(404, "there is no report on secrets", "GET", "/api/v1/images/"+
+		bare.Digest.String()+"/extras", readToken, "")
 
 	var i api.Image
 	w.get(base, &i)
@@ -149,7 +169,8 @@ func TestDocuments(t *testing.T) {
 	}
 	plain := subject("plain")
 	w.facts(pratique.Fact{Subject: plain, Body: &pratique.Inspected{Inventory: digest("inventory")}})
-	w.wantProblem(404, "inspect.scanners", "GET", "/api/v1/images/"+plain.Digest.String()+"/extras", readToken, "")
+	w.wantProblem(404, "inspect.scanners", "GET", "/api/v1/images/"+plain.Digest.String()+"/extras",
+		readToken, "")
 	i = api.Image{}
 	w.get("/api/v1/images/"+plain.Digest.String(), &i)
 	if i.Extras != nil || i.Links.Extras != "" {
@@ -230,9 +251,14 @@ func TestProblems(t *testing.T) {
 
 func TestAuthentication(t *testing.T) {
 	t.Parallel()
-	closed, public := newWorld(t, tokens()), newWorld(t, api.Auth{Tokens: tokens().Tokens, AnonymousRead: true})
-	nobody := newWorld(t, api.Auth{Tokens: []api.Token{{Name: "empty", Submit: true}, {Name: "short", Secret: "x", Submit: true}}})
-	spoilt := newWorld(t, api.Auth{Tokens: append(tokens().Tokens, api.Token{Name: "short", Secret: "x"}), AnonymousRead: true})
+	closed, public := newWorld(t, tokens()),
+		newWorld(t, api.Auth{Tokens: tokens().Tokens, AnonymousRead: true})
+	nobody := newWorld(t,
+		api.Auth{Tokens: []api.Token{{Name: "empty", Submit: true},
+			{Name: "short", Secret: "x", Submit: true}}})
+	spoilt := newWorld(t,
+		api.Auth{Tokens: append(tokens().Tokens, api.Token{Name: "short", Secret: "x"}),
+			AnonymousRead: true})
 	const submission = `{"image":"registry.example/a:b"}`
 	for name, tt := range map[string]struct {
 		w            *world
@@ -278,10 +304,12 @@ func TestAuthentication(t *testing.T) {
 		}
 	}
 	for want, auth := range map[string]api.Auth{
-		"no name":     {Tokens: []api.Token{{Secret: readToken}}},
-		"shorter":     {Tokens: []api.Token{{Name: "a", Secret: "x"}}},
-		"two tokens":  {Tokens: []api.Token{{Name: "a", Secret: readToken}, {Name: "a", Secret: submitToken}}},
-		"another one": {Tokens: []api.Token{{Name: "a", Secret: readToken}, {Name: "b", Secret: readToken}}},
+		"no name": {Tokens: []api.Token{{Secret: readToken}}},
+		"shorter": {Tokens: []api.Token{{Name: "a", Secret: "x"}}},
+		"two tokens": {Tokens: []api.Token{{Name: "a", Secret: readToken},
+			{Name: "a", Secret: submitToken}}},
+		"another one": {Tokens: []api.Token{{Name: "a", Secret: readToken},
+			{Name: "b", Secret: readToken}}},
 	} {
 		if err := auth.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
@@ -298,7 +326,8 @@ func TestStatusEndpoint(t *testing.T) {
 	w.facts(evaluated("", subject("a"), pratique.Allow))
 	var s api.ServiceStatus
 	w.get("/api/v1/status", &s)
-	if s.Version != "v1.2.3" || s.Profiles[0].Digest != digest("policy") || s.Database.Digest != database.Digest || s.Database.AgeSeconds != 7200 || s.IndexPosition != 1 {
+	if s.Version != "v1.2.3" || s.Profiles[0].Digest != digest("policy") ||
+		s.Database.Digest != database.Digest || s.Database.AgeSeconds != 7200 || s.IndexPosition != 1 {
 		t.Errorf("%+v", s)
 	}
 	_, raw := w.ask("GET", "/api/v1/status", readToken, "")
@@ -308,7 +337,8 @@ func TestStatusEndpoint(t *testing.T) {
 		t.Errorf("%s, want %s", raw, want)
 	}
 	w.database = nil
-	if _, raw := w.ask("GET", "/api/v1/status", readToken, ""); !strings.Contains(string(raw), `"database":null`) {
+	if _, raw := w.ask("GET", "/api/v1/status", readToken, ""); !strings.Contains(string(raw),
+		`"database":null`) {
 		t.Errorf("without a database: %s", raw)
 	}
 }
@@ -319,11 +349,13 @@ func TestProbes(t *testing.T) {
 	w := newWorld(t, tokens())
 	for wait, want := range map[string]int{"": 200, "waiting for the vulnerability database": 503} {
 		w.notReady = wait
-		if res, raw := w.ask("GET", "/healthz", "", ""); res.StatusCode != 200 || string(raw) != "alive\n" {
+		if res, raw := w.ask("GET", "/healthz", "", ""); res.StatusCode != 200 ||
+			string(raw) != "alive\n" {
 			t.Errorf("healthz: %d %s", res.StatusCode, raw)
 		}
 		res, raw := w.ask("GET", "/readyz", "", "")
-		if res.StatusCode != want || want == 503 && string(raw) != wait+"\n" || !strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
+		if res.StatusCode != want || want == 503 && string(raw) != wait+"\n" ||
+			!strings.HasPrefix(res.Header.Get("Content-Type"), "text/plain") {
 			t.Errorf("readyz: %d %s", res.StatusCode, raw)
 		}
 	}
@@ -346,8 +378,10 @@ func TestStatusOfErrors(t *testing.T) {
 		}
 	}
 	for kind, want := range map[pratique.Kind]int{
-		pratique.Unknown: 500, pratique.Invalid: 422, pratique.NotFound: 404, pratique.Denied: 403, pratique.Conflict: 409, pratique.Exhausted: 413,
-		pratique.RateLimited: 429, pratique.Unavailable: 503, pratique.Corrupt: 500, pratique.Unverified: 500, pratique.Stale: 503, pratique.Internal: 500,
+		pratique.Unknown: 500, pratique.Invalid: 422, pratique.NotFound: 404, pratique.Denied: 403,
+		pratique.Conflict: 409, pratique.Exhausted: 413,
+		pratique.RateLimited: 429, pratique.Unavailable: 503, pratique.Corrupt: 500,
+		pratique.Unverified: 500, pratique.Stale: 503, pratique.Internal: 500,
 	} {
 		if got := api.Status(fmt.Errorf("around: %w", pratique.Errorf(kind, "op", "x"))); got != want {
 			t.Errorf("%v: %d, want %d", kind, got, want)
@@ -380,7 +414,8 @@ func TestOpenAPIDocument(t *testing.T) {
 	if !bytes.Equal(want, pretty.Bytes()) {
 		t.Error("the OpenAPI document has changed: look at the difference after go test ./attest/api -update")
 	}
-	if res, raw := w.ask("GET", "/openapi.yaml", "", ""); res.StatusCode != 200 || !bytes.Contains(raw, []byte("openapi: 3.1.0")) {
+	if res, raw := w.ask("GET", "/openapi.yaml", "", ""); res.StatusCode != 200 ||
+		!bytes.Contains(raw, []byte("openapi: 3.1.0")) {
 		t.Errorf("YAML: %d %.100s", res.StatusCode, raw)
 	}
 }

@@ -209,7 +209,8 @@ func (t Token) missingPermission(path string) string {
 	case strings.HasPrefix(path, pathJobs+"/"):
 		return "the token " + t.Name + " may not cancel or requeue: that needs operate: true"
 	case path == pathReconciliations:
-		return "the token " + t.Name + " may read, and not ask for sweeps, which needs submit: true, nor deploy, which needs operate: true"
+		return "the token " + t.Name +
+			" may read, and not ask for sweeps, which needs submit: true, nor deploy, which needs operate: true"
 	}
 	may := "read"
 	if t.Operate {

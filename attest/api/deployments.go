@@ -27,7 +27,8 @@ type Revision struct {
 	Self string `json:"self" doc:"The path of the image on this server"`
 }
 
-// TransformSchema implements [huma.SchemaTransformer]: what the fold keeps for itself is never in an answer.
+// TransformSchema implements [huma.SchemaTransformer]: what the fold keeps for itself is never in
+// an answer.
 func (Revision) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	delete(s.Properties, "places")
 	return s
@@ -52,11 +53,13 @@ type deploymentsOutput struct {
 
 func (s *service) registerDeployments(api huma.API) {
 	huma.Register(api, huma.Operation{
-		OperationID: "listDeployments", Method: http.MethodGet, Path: "/api/v1/deployments", Tags: []string{"deployments"},
+		OperationID: "listDeployments", Method: http.MethodGet, Path: "/api/v1/deployments",
+		Tags:    []string{"deployments"},
 		Summary: "What is deployed where, and what was before",
 		Description: "One item for each image repository in each target, sorted by target and repository. It is what the facts say: commits of " +
 			"this service, and what it found when it last compared them with Git. /api/v1/images/{digest}/places looks at Git itself.",
-		Errors: []int{http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusUnauthorized, http.StatusUnprocessableEntity,
+			http.StatusServiceUnavailable},
 	}, answer(s, s.deployments))
 }
 
@@ -75,7 +78,8 @@ func (s *service) deployments(_ context.Context, in *deploymentsInput) (*deploym
 	out := DeploymentPage{Items: make([]Deployment, len(page.Items)), NextCursor: page.Next}
 	for i, d := range page.Items {
 		out.Items[i] = Deployment{
-			Target: d.Target, Repository: d.Repository.String(), Remote: d.Remote, Branch: d.Branch, Drift: d.Drift,
+			Target: d.Target, Repository: d.Repository.String(), Remote: d.Remote, Branch: d.Branch,
+			Drift:   d.Drift,
 			Present: revisionsOf(d.Repository, d.Present), Earlier: revisionsOf(d.Repository, d.Earlier),
 		}
 	}
@@ -86,7 +90,8 @@ func revisionsOf(of pratique.Repository, all []pratique.Revision) []Revision {
 	out := make([]Revision, len(all))
 	for i, r := range all {
 		r.Places = nil
-		out[i] = Revision{Revision: r, Self: selfPath(pratique.Subject{Repository: of, Digest: r.Digest}, "")}
+		out[i] = Revision{Revision: r,
+			Self: selfPath(pratique.Subject{Repository: of, Digest: r.Digest}, "")}
 	}
 	return out
 }

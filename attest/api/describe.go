@@ -43,9 +43,11 @@ type statusOutput struct {
 
 func (s *service) registerStatus(api huma.API) {
 	huma.Register(api, huma.Operation{
-		OperationID: "getStatus", Method: http.MethodGet, Path: "/api/v1/status", Tags: []string{"service"},
+		OperationID: "getStatus", Method: http.MethodGet, Path: "/api/v1/status",
+		Tags:    []string{"service"},
 		Summary: "Version, policy, vulnerability database, position of the index, and backlogs",
-		Errors:  []int{http.StatusUnauthorized, http.StatusServiceUnavailable, http.StatusInternalServerError},
+		Errors: []int{http.StatusUnauthorized, http.StatusServiceUnavailable,
+			http.StatusInternalServerError},
 	}, answer(s, func(ctx context.Context, _ *struct{}) (*statusOutput, error) {
 		described, err := s.Describe(ctx)
 		if err != nil {
@@ -55,7 +57,9 @@ func (s *service) registerStatus(api huma.API) {
 		if err != nil {
 			return nil, err
 		}
-		out := ServiceStatus{Version: described.Version, Profiles: described.Profiles, IndexPosition: position, Queues: described.Queues, Outbox: described.Outbox, Rescan: described.Rescan}
+		out := ServiceStatus{Version: described.Version, Profiles: described.Profiles,
+			IndexPosition: position, Queues: described.Queues, Outbox: described.Outbox,
+			Rescan: described.Rescan}
 		if described.Database != nil {
 			out.Database = databaseAge(*described.Database, s.Now())
 		}

@@ -44,7 +44,8 @@ type FactList struct {
 }
 
 func (s *service) registerDocuments(api huma.API) {
-	errs := []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable}
+	errs := []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict,
+		http.StatusServiceUnavailable}
 	content := func(types ...string) map[string]*huma.Response {
 		r := &huma.Response{Description: "The document: an SBOM byte for byte as it was stored, a report put together from its parts", Content: map[string]*huma.MediaType{}}
 		for _, t := range types {
@@ -53,20 +54,26 @@ func (s *service) registerDocuments(api huma.API) {
 		return map[string]*huma.Response{"200": r, "304": {Description: "The client has it already"}}
 	}
 	huma.Register(api, huma.Operation{
-		OperationID: "getSBOM", Method: http.MethodGet, Path: "/api/v1/images/{digest}/sbom", Tags: []string{"images"},
-		Summary: "The SBOM of an image", Responses: content(pratique.MediaTypeSPDX, pratique.MediaTypeCycloneDX), Errors: errs,
+		OperationID: "getSBOM", Method: http.MethodGet, Path: "/api/v1/images/{digest}/sbom",
+		Tags:    []string{"images"},
+		Summary: "The SBOM of an image", Responses: content(pratique.MediaTypeSPDX,
+			pratique.MediaTypeCycloneDX), Errors: errs,
 	}, answer(s, s.sbom))
 	huma.Register(api, huma.Operation{
-		OperationID: "getReport", Method: http.MethodGet, Path: "/api/v1/images/{digest}/report", Tags: []string{"images"},
-		Summary: "The vulnerability report of an image", Responses: content(pratique.MediaTypeReport), Errors: errs,
+		OperationID: "getReport", Method: http.MethodGet, Path: "/api/v1/images/{digest}/report",
+		Tags:      []string{"images"},
+		Summary:   "The vulnerability report of an image",
+		Responses: content(pratique.MediaTypeReport), Errors: errs,
 	}, answer(s, s.report))
 	huma.Register(api, huma.Operation{
-		OperationID: "getExtras", Method: http.MethodGet, Path: "/api/v1/images/{digest}/extras", Tags: []string{"images"},
+		OperationID: "getExtras", Method: http.MethodGet, Path: "/api/v1/images/{digest}/extras",
+		Tags:      []string{"images"},
 		Summary:   "The secrets, misconfigurations and licenses of an image, as far as the service looks for them",
 		Responses: content(pratique.MediaTypeExtras), Errors: errs,
 	}, answer(s, s.extras))
 	huma.Register(api, huma.Operation{
-		OperationID: "getFacts", Method: http.MethodGet, Path: "/api/v1/images/{digest}/facts", Tags: []string{"images"},
+		OperationID: "getFacts", Method: http.MethodGet, Path: "/api/v1/images/{digest}/facts",
+		Tags:    []string{"images"},
 		Summary: "What happened to an image, when, and recorded by whom", Errors: errs,
 	}, answer(s, func(_ context.Context, in *imageInput) (*factsOutput, error) {
 		record, err := s.find(in)
@@ -103,7 +110,8 @@ func (s *service) report(ctx context.Context, in *documentInput) (*documentOutpu
 		scanned = *record.Scanned
 	}
 	get := func(ctx context.Context, _ pratique.Digest) ([]byte, error) { return s.Report(ctx, scanned) }
-	out, err := s.document(ctx, record, "report", scanned.Report, get, pratique.MediaTypeReport, in.IfNoneMatch)
+	out, err := s.document(ctx, record, "report", scanned.Report, get, pratique.MediaTypeReport,
+		in.IfNoneMatch)
 	if out != nil {
 		out.ETag = "W/" + out.ETag // the same report may have another time
 	}
@@ -123,13 +131,15 @@ func (s *service) extras(ctx context.Context, in *documentInput) (*documentOutpu
 				"secrets, misconfigurations and licenses were not looked for in %s: inspect.scanners configures that", record.Subject)
 		}
 	}
-	return s.document(ctx, record, "report on secrets, misconfigurations and licenses", digest, s.Documents.Get, pratique.MediaTypeExtras, in.IfNoneMatch)
+	return s.document(ctx, record, "report on secrets, misconfigurations and licenses", digest,
+		s.Documents.Get, pratique.MediaTypeExtras, in.IfNoneMatch)
 }
 
 type getDocument func(ctx context.Context, d pratique.Digest) ([]byte, error)
 
 // document returns a document that a record names, or nothing if the client has it.
-func (s *service) document(ctx context.Context, r pratique.Record, what string, d pratique.Digest, get getDocument, mediaType, ifNoneMatch string) (*documentOutput, error) {
+func (s *service) document(ctx context.Context, r pratique.Record, what string, d pratique.Digest,
+	get getDocument, mediaType, ifNoneMatch string) (*documentOutput, error) {
 	const op = "find document"
 	if d.IsZero() {
 		if children := childrenOf(r); len(children) > 0 {
@@ -137,12 +147,15 @@ func (s *service) document(ctx context.Context, r pratique.Record, what string, 
 			for _, c := range children {
 				names = append(names, string(c.Platform)+" "+c.Digest.String())
 			}
-			return nil, pratique.Errorf(pratique.NotFound, op, "%s is an index; ask for the %s of one of its platforms: %s", r.Subject, what, strings.Join(names, ", "))
+			return nil, pratique.Errorf(pratique.NotFound, op,
+				"%s is an index; ask for the %s of one of its platforms: %s", r.Subject, what,
+				strings.Join(names, ", "))
 		}
 		return nil, pratique.Errorf(pratique.NotFound, op, "there is no %s of %s yet", what, r.Subject)
 	}
 	// The image may get another document, so a cache has to revalidate.
-	out := &documentOutput{Status: http.StatusOK, ContentType: mediaType, ETag: `"` + d.String() + `"`, CacheControl: "private, no-cache"}
+	out := &documentOutput{Status: http.StatusOK, ContentType: mediaType, ETag: `"` + d.String() +
+		`"`, CacheControl: "private, no-cache"}
 	if matches(ifNoneMatch, out.ETag) {
 		out.Status = http.StatusNotModified
 		return out, nil

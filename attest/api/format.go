@@ -14,7 +14,11 @@ import (
 // Text that would control a terminal is escaped in responses, because people read them with curl.
 func jsonFormat() huma.Format {
 	return huma.Format{
-		Marshal:   func(w io.Writer, v any) error { return huma.DefaultJSONFormat.Marshal(display.JSON(w), v) },
-		Unmarshal: func(data []byte, v any) error { return strict.Unmarshal(data, v, strict.RejectUnknownMembers(true)) },
+		Marshal: func(w io.Writer, v any) error {
+			return huma.DefaultJSONFormat.Marshal(display.JSON(w), v)
+		},
+		Unmarshal: func(data []byte, v any) error {
+			return strict.Unmarshal(data, v, strict.RejectUnknownMembers(true))
+		},
 	}
 }

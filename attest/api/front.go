@@ -36,8 +36,8 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			refuseCaller(w, status, token.missingPermission(r.URL.Path))
 			return
 		}
-		// A change is finished even if the server stops or the client disconnects; only waiting uses the
-		// context of the request. Reading ends with the request.
+		// A change is finished even if the server stops or the client disconnects; only waiting
+		// uses the context of the request. Reading ends with the request.
 		ctx := r.Context()
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			ctx = context.WithoutCancel(ctx)
@@ -69,7 +69,8 @@ func refuse(w http.ResponseWriter, r *http.Request, handler http.Handler) {
 		w.Header().Set("Allow", own.header.Get("Allow"))
 		writeProblem(w, newProblem(own.status, "the allowed methods are "+own.header.Get("Allow")))
 	default:
-		writeProblem(w, newProblem(http.StatusNotFound, "there is nothing at this path; /openapi.json lists what there is"))
+		writeProblem(w, newProblem(http.StatusNotFound,
+			"there is nothing at this path; /openapi.json lists what there is"))
 	}
 }
 

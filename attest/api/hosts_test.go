@@ -12,14 +12,15 @@ import (
 	"github.com/pratique-dev/pratique/attest/api"
 )
 
-// TestHostOfAnonymousReaders: a page in a browser may reach a server under a name that leads to the server's address,
-// and then has the browser's rights. It has no token.
+// TestHostOfAnonymousReaders: a page in a browser may reach a server under a name that leads to the
+// server's address, and then has the browser's rights. It has no token.
 func TestHostOfAnonymousReaders(t *testing.T) {
 	auth := tokens()
 	auth.AnonymousRead, auth.Hosts = true, []string{"pratique.example.com"}
 	w := newWorld(t, auth)
 	ask := func(host, token string) int {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+"/api/v1/status", nil)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.server.URL+
+			"/api/v1/status", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -35,9 +36,11 @@ func TestHostOfAnonymousReaders(t *testing.T) {
 		return resp.StatusCode
 	}
 	for host, want := range map[string]int{
-		"127.0.0.1:8080": 200, "[::1]:8080": 200, "[::1]": 200, "10.1.2.3": 200, "localhost:8080": 200, "LOCALHOST": 200,
+		"127.0.0.1:8080": 200, "[::1]:8080": 200, "[::1]": 200, "10.1.2.3": 200,
+		"localhost:8080": 200, "LOCALHOST": 200,
 		"pratique.example.com": 200, "Pratique.Example.com:443": 200, "pratique.example.com.": 200,
-		"evil.example": 421, "evil.example:8080": 421, "127.0.0.1.evil.example": 421, "localhost.evil.example:8080": 421,
+		"evil.example": 421, "evil.example:8080": 421, "127.0.0.1.evil.example": 421,
+		"localhost.evil.example:8080":       421,
 		"pratique.example.com.evil.example": 421, "xpratique.example.com": 421,
 	} {
 		if got := ask(host, ""); got != want {
@@ -59,7 +62,8 @@ func TestHostOfAnonymousReaders(t *testing.T) {
 func TestBodiesReadAlikeByEverybody(t *testing.T) {
 	w := newWorld(t, tokens())
 	post := func(body string) (int, string) {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+"/api/v1/submissions", strings.NewReader(body))
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.server.URL+
+			"/api/v1/submissions", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

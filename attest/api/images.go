@@ -38,11 +38,13 @@ type listOutput struct {
 
 func (s *service) registerImages(api huma.API) {
 	huma.Register(api, huma.Operation{
-		OperationID: "getImage", Method: http.MethodGet, Path: "/api/v1/images/{digest}", Tags: []string{"images"},
+		OperationID: "getImage", Method: http.MethodGet, Path: "/api/v1/images/{digest}",
+		Tags:    []string{"images"},
 		Summary: "Everything known about an image",
 		Description: "Verdict with reasons, facts with times and authors, counts, database with age, attestations, deployments. " +
 			"A digest that is in several repositories is a conflict (409) until repository says which is meant.",
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict,
+			http.StatusServiceUnavailable},
 	}, answer(s, func(_ context.Context, in *imageInput) (*imageOutput, error) {
 		record, err := s.find(in)
 		if err != nil {
@@ -54,10 +56,12 @@ func (s *service) registerImages(api huma.API) {
 
 	registry := api.OpenAPI().Components.Schemas
 	either := &huma.Schema{OneOf: []*huma.Schema{
-		registry.Schema(reflect.TypeFor[ImagePage](), true, ""), registry.Schema(reflect.TypeFor[Image](), true, ""),
+		registry.Schema(reflect.TypeFor[ImagePage](), true, ""),
+		registry.Schema(reflect.TypeFor[Image](), true, ""),
 	}}
 	huma.Register(api, huma.Operation{
-		OperationID: "listImages", Method: http.MethodGet, Path: "/api/v1/images", Tags: []string{"images"},
+		OperationID: "listImages", Method: http.MethodGet, Path: "/api/v1/images",
+		Tags:    []string{"images"},
 		Summary: "A page of images, or the image that a tag names",
 		Description: "Without ref: images in the reverse order in which they were first seen. That order never changes, so following nextCursor " +
 			"returns every image that was there at the beginning exactly once. With ref: the image that the tag names, as from " +
@@ -67,7 +71,8 @@ func (s *service) registerImages(api huma.API) {
 			Description: "ImagePage, or Image where ref was given",
 			Content:     map[string]*huma.MediaType{"application/json": {Schema: either}},
 		}},
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusUnprocessableEntity,
+			http.StatusServiceUnavailable},
 	}, answer(s, s.list))
 }
 
@@ -75,11 +80,13 @@ func (s *service) list(_ context.Context, in *listInput) (*listOutput, error) {
 	const op = "list images"
 	if in.Ref != "" {
 		if in.Repository != "" || in.State != "" || in.Outcome != "" || in.Cursor != "" {
-			return nil, pratique.Errorf(pratique.Invalid, op, "ref asks for one image: leave the other parameters out")
+			return nil, pratique.Errorf(pratique.Invalid, op,
+				"ref asks for one image: leave the other parameters out")
 		}
 		return s.byRef(in.Ref)
 	}
-	q := index.Query{State: pratique.State(in.State), Outcome: pratique.Outcome(in.Outcome), Limit: in.Limit, Cursor: in.Cursor}
+	q := index.Query{State: pratique.State(in.State), Outcome: pratique.Outcome(in.Outcome),
+		Limit: in.Limit, Cursor: in.Cursor}
 	if in.Repository != "" {
 		repository, err := pratique.ParseRepository(in.Repository)
 		if err != nil {
@@ -105,7 +112,8 @@ func (s *service) byRef(text string) (*listOutput, error) {
 		return nil, pratique.Wrap(pratique.Invalid, op, "", err)
 	}
 	if !ref.Other.IsZero() {
-		return nil, pratique.Errorf(pratique.Invalid, op, "images are known by the sha256 of their manifests: ask by that, or by a tag")
+		return nil, pratique.Errorf(pratique.Invalid, op,
+			"images are known by the sha256 of their manifests: ask by that, or by a tag")
 	}
 	digest := ref.Digest
 	if digest.IsZero() {
@@ -150,9 +158,11 @@ func (s *service) find(in *imageInput) (pratique.Record, error) {
 	}
 	switch {
 	case !repository.IsZero():
-		return pratique.Record{}, pratique.Errorf(pratique.NotFound, op, "%s is not known in %s", digest, repository)
+		return pratique.Record{}, pratique.Errorf(pratique.NotFound, op, "%s is not known in %s",
+			digest, repository)
 	case len(records) > 1:
-		return pratique.Record{}, pratique.Errorf(pratique.Conflict, op, "%s is in several repositories; say which, as registry/path@sha256:…, or with ?repository= in the API: %s", digest, strings.Join(names, ", "))
+		return pratique.Record{}, pratique.Errorf(pratique.Conflict, op,
+			"%s is in several repositories; say which, as registry/path@sha256:…, or with ?repository= in the API: %s", digest, strings.Join(names, ", "))
 	}
 	return records[0], nil
 }
@@ -174,16 +184,21 @@ func (s *service) image(r pratique.Record) (Image, error) {
 	}
 	for _, c := range childrenOf(r) {
 		subject := r.Subject.Sibling(c.Digest)
-		child := ImageChild{Digest: c.Digest, Platform: c.Platform, Configured: c.Configured, Links: linksOf(pratique.Record{Subject: subject})}
-		record, err := s.find(&imageInput{Digest: c.Digest.String(), Repository: subject.Repository.String()})
+		child := ImageChild{Digest: c.Digest, Platform: c.Platform, Configured: c.Configured,
+			Links: linksOf(pratique.Record{Subject: subject})}
+		record, err := s.find(&imageInput{Digest: c.Digest.String(),
+			Repository: subject.Repository.String()})
 		switch {
-		case pratique.KindOf(err) == pratique.NotFound: // not inspected yet, or a platform that is not configured
+		// not inspected yet, or a platform that is not configured
+		case pratique.KindOf(err) == pratique.NotFound:
 		case err != nil:
 			return Image{}, err
 		default:
 			own := imageOf(record, now)
-			child.Outcome, child.Counts, child.Fixable, child.Packages, child.Links = own.Outcome, own.Counts, own.Fixable, own.Packages, own.Links
-			if own.Database != nil && (image.Database == nil || own.Database.UpdatedAt.Before(image.Database.UpdatedAt)) {
+			child.Outcome, child.Counts, child.Fixable, child.Packages, child.Links = own.Outcome,
+				own.Counts, own.Fixable, own.Packages, own.Links
+			if own.Database != nil &&
+				(image.Database == nil || own.Database.UpdatedAt.Before(image.Database.UpdatedAt)) {
 				image.Database = own.Database
 			}
 		}

@@ -86,22 +86,27 @@ type requeueInput struct {
 }
 
 func (s *service) registerJobs(api huma.API) {
-	refusals := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable}
+	refusals := []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+		http.StatusConflict, http.StatusServiceUnavailable}
 	huma.Register(api, huma.Operation{
 		OperationID: "listJobs", Method: http.MethodGet, Path: pathJobs, Tags: []string{"jobs"},
 		Summary: "Jobs in the order in which they will be done, then those that failed or were canceled, the last first",
 		Errors:  []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusServiceUnavailable},
 	}, answer(s, s.jobs))
 	huma.Register(api, huma.Operation{
-		OperationID: "cancelJob", Method: http.MethodPost, Path: pathJobs + "/{id}/cancel", Tags: []string{"jobs"},
+		OperationID: "cancelJob", Method: http.MethodPost, Path: pathJobs + "/{id}/cancel",
+		Tags:    []string{"jobs"},
 		Summary: "Cancel the work for an event",
 		Description: "A running job stops at the next point at which nothing is half done. What is signed or committed by then stays; if a commit is " +
 			"being written at that moment, the work ends as deployed. Canceling twice is canceling once. Work that has ended is a " +
 			"conflict (409). The token must allow to operate.",
-		BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{extendWriteDeadline}, Errors: append(refusals, http.StatusBadRequest, http.StatusRequestEntityTooLarge),
+		BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1,
+		Middlewares: huma.Middlewares{extendWriteDeadline},
+		Errors:      append(refusals, http.StatusBadRequest, http.StatusRequestEntityTooLarge),
 	}, answer(s, s.cancel))
 	huma.Register(api, huma.Operation{
-		OperationID: "requeueJob", Method: http.MethodPost, Path: pathJobs + "/{id}/requeue", Tags: []string{"jobs"},
+		OperationID: "requeueJob", Method: http.MethodPost, Path: pathJobs + "/{id}/requeue",
+		Tags:    []string{"jobs"},
 		Summary: "Requeue a failed or canceled event",
 		Description: "The answer is the new submission, which names the old one. Requeuing twice is requeuing once. The " +
 			"token must allow to operate.",
@@ -170,7 +175,8 @@ func (s *service) addIndexed(j *Job) (over bool, err error) {
 }
 
 func endedJob(e index.EventStatus) Job {
-	j := Job{Event: e.ID, State: string(e.State), Ref: e.Ref.String(), Image: e.Subject.String(), Priority: e.Priority, Reason: e.Detail, Since: e.UpdatedAt}
+	j := Job{Event: e.ID, State: string(e.State), Ref: e.Ref.String(), Image: e.Subject.String(),
+		Priority: e.Priority, Reason: e.Detail, Since: e.UpdatedAt}
 	if f := e.Failure; f != nil {
 		j.Stage, j.Attempts = f.Stage, f.Attempts
 		if e.State == pratique.StateFailed {
@@ -202,9 +208,11 @@ func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutpu
 	case status.State == pratique.StateCanceled:
 		return &submissionOutput{Body: submissionOf(status)}, nil
 	case status.Completed:
-		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it has ended: %s", status.State))
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it has ended: %s",
+			status.State))
 	}
-	if err := s.Operate.Cancel(ctx, e, status.Subject, callerOf(ctx).token.Name, in.Body.Reason); err != nil {
+	if err := s.Operate.Cancel(ctx, e, status.Subject, callerOf(ctx).token.Name,
+		in.Body.Reason); err != nil {
 		return nil, err
 	}
 	// The first end in the ledger counts, and the index knows which that is.
@@ -213,7 +221,8 @@ func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutpu
 	case err != nil:
 		return nil, err
 	case status.Done && status.State != pratique.StateCanceled:
-		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it ended as %s meanwhile", status.State))
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID,
+			fmt.Errorf("it ended as %s meanwhile", status.State))
 	}
 	return &submissionOutput{Body: submissionOf(status)}, nil
 }
@@ -228,7 +237,8 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 	case err != nil:
 		return nil, err
 	case !status.Done:
-		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("its work is not over: it is %s", status.State))
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID,
+			fmt.Errorf("its work is not over: it is %s", status.State))
 	case status.State != pratique.StateFailed && status.State != pratique.StateCanceled:
 		return nil, pratique.Wrap(pratique.Conflict, op, in.ID,
 			fmt.Errorf("it ended as %s, which is an answer: submit the image to have it evaluated again", status.State))
@@ -238,7 +248,8 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 	}
 	old := status.Event
 	if err := old.Validate(); err != nil {
-		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("its reference is not on record: %w", err))
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID,
+			fmt.Errorf("its reference is not on record: %w", err))
 	}
 	if err := callerOf(ctx).permit(op, old.Ref.Repository); err != nil {
 		return nil, err
@@ -247,7 +258,8 @@ func (s *service) requeue(ctx context.Context, in *requeueInput) (*submissionOut
 	if err != nil {
 		return nil, err
 	}
-	return &submissionOutput{Body: submissionOf(index.EventStatus{Event: e, Work: receivedWork(), UpdatedAt: s.Now().UTC()})}, nil
+	return &submissionOutput{Body: submissionOf(index.EventStatus{Event: e, Work: receivedWork(),
+		UpdatedAt: s.Now().UTC()})}, nil
 }
 
 func noOperator() error {

@@ -22,7 +22,8 @@ func operators() api.Auth {
 // operator records in the world's index, as the line does in the ledger.
 type operator struct{ *world }
 
-func (o operator) Jobs(_ context.Context, state string, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
+func (o operator) Jobs(_ context.Context, state string, limit int) (queued []api.Job, more bool,
+	refused []api.Job, err error) {
 	for _, j := range o.queued {
 		if state == "" || state == j.State {
 			queued = append(queued, j)
@@ -40,13 +41,15 @@ func (o operator) Jobs(_ context.Context, state string, limit int) (queued []api
 func (o operator) Find(_ context.Context, id string) (pratique.Event, error) {
 	for _, j := range o.queued {
 		if j.Event == id {
-			return pratique.Event{ID: id, Ref: pratique.ImageRef{Repository: repo, Tag: "1"}, Priority: j.Priority, ReceivedAt: now}, nil
+			return pratique.Event{ID: id, Ref: pratique.ImageRef{Repository: repo, Tag: "1"},
+				Priority: j.Priority, ReceivedAt: now}, nil
 		}
 	}
 	return pratique.Event{}, pratique.Errorf(pratique.NotFound, "find", "there is no such job")
 }
 
-func (o operator) Cancel(_ context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
+func (o operator) Cancel(_ context.Context, e pratique.Event, s pratique.Subject, by,
+	reason string) error {
 	o.facts(o.meanwhile...)
 	end := settled(e.ID, pratique.Subject{}, pratique.StateCanceled)
 	pratique.As[pratique.Completed](end).By, pratique.As[pratique.Completed](end).Detail, pratique.As[pratique.Completed](end).Ref = by, reason, e.Ref
@@ -90,11 +93,15 @@ func TestJobs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, operators())
 	a := subject("a")
-	w.facts(seen("waits", "1", a), failing("waits", a, false), seen("dead", "2", subject("b")), failing("dead", subject("b"), true),
-		settled("dead", subject("b"), pratique.StateFailed), settled("over", subject("c"), pratique.StateDenied))
+	w.facts(seen("waits", "1", a), failing("waits", a, false), seen("dead", "2", subject("b")),
+		failing("dead", subject("b"), true),
+		settled("dead", subject("b"), pratique.StateFailed),
+		settled("over", subject("c"), pratique.StateDenied))
 	w.queued = []api.Job{
-		{Event: "waits", State: api.JobWaiting, Stage: "attest", Priority: pratique.PriorityPush, Attempts: 3, Since: now.Add(-90e9)},
-		{Event: "new", State: api.JobRunning, Stage: "inspect", Priority: pratique.PriorityManual, Since: now},
+		{Event: "waits", State: api.JobWaiting, Stage: "attest", Priority: pratique.PriorityPush,
+			Attempts: 3, Since: now.Add(-90e9)},
+		{Event: "new", State: api.JobRunning, Stage: "inspect", Priority: pratique.PriorityManual,
+			Since: now},
 	}
 	list := func(query string) (states string, l api.JobList) {
 		w.get("/api/v1/jobs"+query, &l)
@@ -114,12 +121,14 @@ func TestJobs(t *testing.T) {
 		"?state=running&limit=1":      "new running, ", // those before it do not count
 		"?limit=1":                    "waits waiting, r refused, dead failed, ",
 	} {
-		if got, l := list(query); got != want || l.More != (query == "?limit=1") || len(l.Queues) != len(queues) {
+		if got, l := list(query); got != want || l.More != (query == "?limit=1") ||
+			len(l.Queues) != len(queues) {
 			t.Errorf("%s: %s (more %t), want %s", query, got, l.More, want)
 		}
 	}
 	_, l := list("")
-	if j := l.Items[0]; j.Reason != "no route" || j.AgeSeconds != 90 || j.Image != a.String() || j.Attempts != 3 {
+	if j := l.Items[0]; j.Reason != "no route" || j.AgeSeconds != 90 || j.Image != a.String() ||
+		j.Attempts != 3 {
 		t.Errorf("%+v", j)
 	}
 	var image api.Image
@@ -132,7 +141,8 @@ func TestJobs(t *testing.T) {
 	if !image.NextAttempt.IsZero() {
 		t.Errorf("the last attempt is followed by one at %s", image.NextAttempt)
 	}
-	if j := l.Items[3]; j.Reason != "no route" || j.Stage != "attest" || j.Attempts != 3 || j.Priority != pratique.PriorityPush {
+	if j := l.Items[3]; j.Reason != "no route" || j.Stage != "attest" || j.Attempts != 3 ||
+		j.Priority != pratique.PriorityPush {
 		t.Errorf("%+v", j)
 	}
 	w.wantProblem(422, "state", "GET", "/api/v1/jobs?state=odd", readToken, "")
@@ -151,18 +161,21 @@ func TestJobs(t *testing.T) {
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, operators())
-	w.facts(seen("runs", "1", subject("a")), settled("over", subject("b"), pratique.StateDenied), seen("ends", "3", subject("c")))
+	w.facts(seen("runs", "1", subject("a")), settled("over", subject("b"), pratique.StateDenied),
+		seen("ends", "3", subject("c")))
 	w.queued = []api.Job{{Event: "waits", Priority: pratique.PriorityPush}}
 	for _, id := range []string{"runs", "waits"} {
 		for range 2 { // once more is the same
 			s := w.change("/api/v1/jobs/"+id+"/cancel", 200)
-			if s.ID != id || s.State != "canceled" || !s.Done || s.CanceledBy != "alice" || s.Detail != "because" || s.Outcome != "" {
+			if s.ID != id || s.State != "canceled" || !s.Done || s.CanceledBy != "alice" ||
+				s.Detail != "because" || s.Outcome != "" {
 				t.Errorf("%+v", s)
 			}
 		}
 	}
 	var image api.Image
-	if w.get("/api/v1/images/"+digest("a").String(), &image); image.State != "canceled" || image.Detail != "because" {
+	if w.get("/api/v1/images/"+digest("a").String(), &image); image.State != "canceled" ||
+		image.Detail != "because" {
 		t.Errorf("the image is %s: %s", image.State, image.Detail)
 	}
 	const path = "/api/v1/jobs/"
@@ -176,18 +189,21 @@ func TestCancel(t *testing.T) {
 	}
 	w.wantProblem(401, "token", "POST", path+"runs/cancel", "", "{}")
 	// And the other way round: to operate is not to submit.
-	w.wantProblem(403, "not submit", "POST", "/api/v1/submissions", operateToken, `{"image":"registry.example/a:b"}`)
+	w.wantProblem(403, "not submit", "POST", "/api/v1/submissions", operateToken,
+		`{"image":"registry.example/a:b"}`)
 }
 
 func TestRequeue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, operators())
-	w.facts(seen("dead", "1", subject("a")), failing("dead", subject("a"), true), settled("dead", subject("a"), pratique.StateFailed),
+	w.facts(seen("dead", "1", subject("a")), failing("dead", subject("a"), true),
+		settled("dead", subject("a"), pratique.StateFailed),
 		seen("runs", "2", subject("b")), settled("over", subject("c"), pratique.StateDenied),
 		settled("unknown", pratique.Subject{}, pratique.StateFailed))
 	const path = "/api/v1/jobs/"
 	first := w.change(path+"dead/requeue", 202)
-	if first.ID != "again-dead" || first.Requeues != "dead" || first.Ref != "registry.example/team/app:1" || first.Source != "distribution" {
+	if first.ID != "again-dead" || first.Requeues != "dead" ||
+		first.Ref != "registry.example/team/app:1" || first.Source != "distribution" {
 		t.Errorf("%+v", first)
 	}
 	if again := w.change(path+"dead/requeue", 202); again.ID != first.ID {

@@ -45,17 +45,20 @@ type placesOutput struct {
 
 func (s *service) registerPlaces(api huma.API) {
 	huma.Register(api, huma.Operation{
-		OperationID: "getImagePlaces", Method: http.MethodGet, Path: "/api/v1/images/{digest}/places", Tags: []string{"images"},
+		OperationID: "getImagePlaces", Method: http.MethodGet,
+		Path: "/api/v1/images/{digest}/places", Tags: []string{"images"},
 		Summary: "What the config repositories hold now, and whether it is this image",
 		Description: "The branches are read for this answer, in at most five seconds; if that fails, the answer is as old as it says. " +
 			"The deployments of an image are its commits: what they wrote may have been replaced since.",
-		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable},
+		Errors: []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict,
+			http.StatusServiceUnavailable},
 	}, answer(s, s.places))
 }
 
 func (s *service) places(ctx context.Context, in *imageInput) (*placesOutput, error) {
 	if s.Places == nil {
-		return nil, pratique.Errorf(pratique.NotFound, "read places", "this service has no config repositories")
+		return nil, pratique.Errorf(pratique.NotFound, "read places",
+			"this service has no config repositories")
 	}
 	record, err := s.find(in)
 	if err != nil {
@@ -70,13 +73,15 @@ func (s *service) places(ctx context.Context, in *imageInput) (*placesOutput, er
 	}
 	for _, t := range found {
 		target := TargetPlaces{
-			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tip: t.Tip, Failure: t.Failure, Places: []HeldPlace{}, Count: t.Count, Broken: t.Problems, Hints: t.Hints,
+			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tip: t.Tip, Failure: t.Failure,
+			Places: []HeldPlace{}, Count: t.Count, Broken: t.Problems, Hints: t.Hints,
 		}
 		if !t.ObservedAt.IsZero() {
 			target.ObservedAt = &t.ObservedAt
 		}
 		for _, p := range t.Places {
-			target.Places = append(target.Places, HeldPlace{Place: p, ThisImage: p.Digest == record.Subject.Digest})
+			target.Places = append(target.Places,
+				HeldPlace{Place: p, ThisImage: p.Digest == record.Subject.Digest})
 		}
 		out.Targets = append(out.Targets, target)
 	}

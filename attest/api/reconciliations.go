@@ -69,7 +69,8 @@ const (
 func (s *service) registerReconciliations(api huma.API) {
 	const path = pathReconciliations
 	huma.Register(api, huma.Operation{
-		OperationID: "requestReconciliations", Method: http.MethodPost, Path: path, Tags: []string{"reconciliations"},
+		OperationID: "requestReconciliations", Method: http.MethodPost, Path: path,
+		Tags:    []string{"reconciliations"},
 		Summary: "Sweep repositories now for pushes that no webhook reported",
 		Description: "The answer is the state of the repositories to be swept. A sweep in progress is followed by another. " +
 			"A repository is done when its state is idle or failed again. A request is lost when the service stops; then finished " +
@@ -77,12 +78,14 @@ func (s *service) registerReconciliations(api huma.API) {
 			"to deploy it elsewhere, name the image in deploy. The token must allow submissions, and only repositories that it may change are swept.",
 		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1,
 		Errors: []int{
-			http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+			http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnauthorized,
+			http.StatusForbidden, http.StatusNotFound,
 			http.StatusRequestEntityTooLarge, http.StatusTooManyRequests, http.StatusServiceUnavailable,
 		},
 	}, answer(s, s.reconcile))
 	huma.Register(api, huma.Operation{
-		OperationID: "listReconciliations", Method: http.MethodGet, Path: path, Tags: []string{"reconciliations"},
+		OperationID: "listReconciliations", Method: http.MethodGet, Path: path,
+		Tags:    []string{"reconciliations"},
 		Summary: "The progress of the sweeps for pushes that no webhook reported",
 		Errors:  []int{http.StatusUnauthorized, http.StatusNotFound},
 	}, answer(s, func(context.Context, *struct{}) (*reconciliationsOutput, error) {
@@ -100,9 +103,11 @@ func (s *service) reconcile(ctx context.Context, in *reconcileInput) (*reconcili
 	case sweeps && s.Reconcile == nil:
 		return nil, noReconciler()
 	case sweeps && !by.token.Submit:
-		return nil, pratique.Errorf(pratique.Denied, opReconcile, "the token %s may not ask for sweeps: that needs submit: true", by.token.Name)
+		return nil, pratique.Errorf(pratique.Denied, opReconcile,
+			"the token %s may not ask for sweeps: that needs submit: true", by.token.Name)
 	case len(in.Body.Deploy) > 0 && !by.token.Operate:
-		return nil, pratique.Errorf(pratique.Denied, opReconcile, "the token %s may not deploy what a sweep found: that needs operate: true", by.token.Name)
+		return nil, pratique.Errorf(pratique.Denied, opReconcile,
+			"the token %s may not deploy what a sweep found: that needs operate: true", by.token.Name)
 	}
 	var repos []pratique.Repository
 	if sweeps {
@@ -196,7 +201,8 @@ func (s *service) deployByName(ctx context.Context, images []string) ([]Submissi
 	refs := make([]pratique.ImageRef, len(images))
 	for i, image := range images {
 		ref, err := pratique.ParseImageRef(image)
-		if err == nil && (!strings.Contains(image, ":"+ref.Tag) || ref.Tag == "" || !ref.ContentID().IsZero()) {
+		if err == nil && (!strings.Contains(image, ":"+ref.Tag) || ref.Tag == "" ||
+			!ref.ContentID().IsZero()) {
 			err = fmt.Errorf("image %q: name its tag, as in registry.example/team/app:1.0, and no digest", image)
 		}
 		if err != nil {
@@ -235,5 +241,6 @@ func reconciliations(all []Reconciliation) *reconciliationsOutput {
 }
 
 func noReconciler() error {
-	return pratique.Errorf(pratique.NotFound, "reconcile", "no repositories are configured for reconciling: name them under reconcile.repositories")
+	return pratique.Errorf(pratique.NotFound, "reconcile",
+		"no repositories are configured for reconciling: name them under reconcile.repositories")
 }

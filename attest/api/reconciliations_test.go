@@ -17,7 +17,8 @@ import (
 func TestReconciliations(t *testing.T) {
 	t.Parallel()
 	state := []api.Reconciliation{
-		{Repository: repo.String(), State: "waiting", Started: now, Tags: 3, Unchanged: 1, News: 1, Skipped: map[string]int{"signature-tag": 1},
+		{Repository: repo.String(), State: "waiting", Started: now, Tags: 3, Unchanged: 1, News: 1,
+			Skipped:  map[string]int{"signature-tag": 1},
 			Requests: 4, Error: "slow down", RetryAt: now.Add(time.Minute)},
 		{Repository: other.String(), State: "idle", Next: now.Add(time.Hour)},
 	}
@@ -28,7 +29,8 @@ func TestReconciliations(t *testing.T) {
 	if diff := cmp.Diff(state, list.Items); diff != "" {
 		t.Error(diff)
 	}
-	// Whoever waits for a sweep is told of the one before, even if the new one is over when the answer is written.
+	// Whoever waits for a sweep is told of the one before, even if the new one is over when the
+	// answer is written.
 	before := slices.Clone(state)
 	before[1].State = "waiting"
 	for body, want := range map[string]struct {
@@ -51,7 +53,8 @@ func TestReconciliations(t *testing.T) {
 			t.Errorf("%s: asked for %v, %s", body, asked, diff)
 		}
 	}
-	if _, raw := w.ask("GET", "/api/v1/reconciliations", readToken, ""); strings.Contains(string(raw), "0001-01-01") {
+	if _, raw := w.ask("GET", "/api/v1/reconciliations", readToken,
+		""); strings.Contains(string(raw), "0001-01-01") {
 		t.Errorf("times that are none: %s", raw)
 	}
 }
@@ -65,7 +68,8 @@ func TestReconciliationProblems(t *testing.T) {
 		status     int
 		want, body string
 	}{
-		{422, "registry.example/unknown is not configured", `{"repositories":["registry.example/unknown"]}`},
+		{422, "registry.example/unknown is not configured",
+			`{"repositories":["registry.example/unknown"]}`},
 		{422, "not configured", `{"repositories":["` + repo.String() + `","registry.example/unknown"]}`},
 		{422, "registry too", `{"repositories":["alpine"]}`},
 		{422, "repository path", `{"repositories":["registry.example/UPPER"]}`},

@@ -56,7 +56,8 @@ func problem(err error) *huma.ErrorModel {
 		detail = "internal error; the log of the service has the cause"
 	}
 	return &huma.ErrorModel{
-		Type: ProblemType + strings.ReplaceAll(kind.String(), " ", "-"), Title: http.StatusText(status), Status: status, Detail: detail,
+		Type:  ProblemType + strings.ReplaceAll(kind.String(), " ", "-"),
+		Title: http.StatusText(status), Status: status, Detail: detail,
 	}
 }
 

@@ -77,24 +77,30 @@ type submissionOutput struct {
 }
 
 func (s *service) registerSubmissions(api huma.API) {
-	ended := &huma.Response{Description: "The work ended within wait", Content: map[string]*huma.MediaType{
-		"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Submission](), true, "")},
-	}}
+	ended := &huma.Response{Description: "The work ended within wait",
+		Content: map[string]*huma.MediaType{
+			"application/json": {Schema: api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Submission](), true, "")},
+		}}
 	huma.Register(api, huma.Operation{
-		OperationID: "submitImage", Method: http.MethodPost, Path: "/api/v1/submissions", Tags: []string{"submissions"},
+		OperationID: "submitImage", Method: http.MethodPost, Path: "/api/v1/submissions",
+		Tags:    []string{"submissions"},
 		Summary: "Submit an image to be evaluated",
 		Description: "202 means that the submission is stored. With wait, 200 means that the work has ended. " +
 			"The token must allow submissions of the image's repository. An image that is older than what a target holds is deployed there only if " +
 			"the token may roll back.",
-		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1, Middlewares: huma.Middlewares{extendWriteDeadline},
-		Responses: map[string]*huma.Response{"200": ended},
+		DefaultStatus: http.StatusAccepted, BodyReadTimeout: -1, MaxBodyBytes: maxBody + 1,
+		Middlewares: huma.Middlewares{extendWriteDeadline},
+		Responses:   map[string]*huma.Response{"200": ended},
 		Errors: []int{
-			http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnauthorized, http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
+			http.StatusBadRequest, http.StatusUnsupportedMediaType, http.StatusUnauthorized,
+			http.StatusForbidden, http.StatusConflict, http.StatusRequestEntityTooLarge,
+			http.StatusTooManyRequests,
 			http.StatusServiceUnavailable,
 		},
 	}, answer(s, s.submit))
 	huma.Register(api, huma.Operation{
-		OperationID: "getSubmission", Method: http.MethodGet, Path: "/api/v1/submissions/{id}", Tags: []string{"submissions"},
+		OperationID: "getSubmission", Method: http.MethodGet, Path: "/api/v1/submissions/{id}",
+		Tags:    []string{"submissions"},
 		Summary: "How far the work for a submission has come",
 		Description: "The index is milliseconds behind the ledger, so a submission may be unknown (404) right after it " +
 			"was accepted; with wait it is not.",
@@ -110,7 +116,8 @@ func (s *service) registerSubmissions(api huma.API) {
 // handlers that do not wait.
 func extendWriteDeadline(ctx huma.Context, next func(huma.Context)) {
 	_, w := humago.Unwrap(ctx)
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(MaxWait + 10*time.Second)) // the writers of tests have none
+	// the writers of tests have none
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(MaxWait + 10*time.Second))
 	next(ctx)
 }
 
@@ -140,7 +147,8 @@ func (s *service) submit(ctx context.Context, in *submitInput) (*submitOutput, e
 }
 
 // accept stores a submission of the caller. The same key, token and image are the same event.
-func (s *service) accept(ctx context.Context, op string, ref pratique.ImageRef, key string) (index.EventStatus, error) {
+func (s *service) accept(ctx context.Context, op string, ref pratique.ImageRef,
+	key string) (index.EventStatus, error) {
 	by := callerOf(ctx)
 	if err := by.permit(op, ref.Repository); err != nil {
 		return index.EventStatus{}, err
@@ -150,7 +158,8 @@ func (s *service) accept(ctx context.Context, op string, ref pratique.ImageRef, 
 		unique = by.token.Name + "\x00" + key
 	}
 	event := pratique.Event{
-		ID: pratique.EventID(pratique.SourceSubmission, ref, unique), Ref: ref, Source: pratique.SourceSubmission, Actor: by.token.Name,
+		ID: pratique.EventID(pratique.SourceSubmission, ref, unique), Ref: ref,
+		Source: pratique.SourceSubmission, Actor: by.token.Name,
 		Priority: pratique.PriorityManual, AllowOlder: by.token.Rollback, ReceivedAt: s.Now().UTC(),
 	}
 	if err := s.Submit(ctx, event); err != nil {
@@ -190,8 +199,10 @@ func (s *service) await(ctx context.Context, id string, wait time.Duration) (ind
 
 func submissionOf(e index.EventStatus) Submission {
 	s := Submission{
-		ID: e.ID, Ref: e.Ref.String(), Image: e.Subject.String(), Digest: e.Subject.Digest, Source: e.Source, Actor: e.Actor,
-		State: e.State, Done: e.Done, Outcome: e.Outcome, Verdict: e.Verdict, Reasons: e.Reasons, Detail: e.Detail, Failure: e.Failure,
+		ID: e.ID, Ref: e.Ref.String(), Image: e.Subject.String(), Digest: e.Subject.Digest,
+		Source: e.Source, Actor: e.Actor,
+		State: e.State, Done: e.Done, Outcome: e.Outcome, Verdict: e.Verdict, Reasons: e.Reasons,
+		Detail: e.Detail, Failure: e.Failure,
 		Commits: e.Commits, ReceivedAt: e.ReceivedAt, UpdatedAt: e.UpdatedAt,
 		Requeues: e.Requeues, RequeuedAs: e.RequeuedAs, CanceledBy: e.CanceledBy,
 		Links: SubmissionLinks{Self: "/api/v1/submissions/" + e.ID},

@@ -106,12 +106,14 @@ type ImagePage struct {
 }
 
 func selfPath(s pratique.Subject, below string) string {
-	return "/api/v1/images/" + s.Digest.String() + below + "?repository=" + url.QueryEscape(s.Repository.String())
+	return "/api/v1/images/" + s.Digest.String() + below + "?repository=" +
+		url.QueryEscape(s.Repository.String())
 }
 
 func summaryOf(s index.Summary) ImageSummary {
 	return ImageSummary{
-		Image: s.Subject.String(), Repository: s.Subject.Repository.String(), Digest: s.Subject.Digest, Tag: s.Tag,
+		Image: s.Subject.String(), Repository: s.Subject.Repository.String(),
+		Digest: s.Subject.Digest, Tag: s.Tag,
 		Platform: s.Platform, State: s.State, Outcome: s.Outcome, Reasons: s.Reasons, Counts: s.Counts,
 		Fixable: s.Fixable, Deployments: s.Deployments, FirstAt: s.FirstAt, UpdatedAt: s.UpdatedAt,
 		Self: selfPath(s.Subject, ""),
@@ -119,7 +121,8 @@ func summaryOf(s index.Summary) ImageSummary {
 }
 
 func linksOf(r pratique.Record) ImageLinks {
-	l := ImageLinks{Self: selfPath(r.Subject, ""), Facts: selfPath(r.Subject, "/facts"), Places: selfPath(r.Subject, "/places")}
+	l := ImageLinks{Self: selfPath(r.Subject, ""), Facts: selfPath(r.Subject, "/facts"),
+		Places: selfPath(r.Subject, "/places")}
 	if r.Scanned != nil {
 		l.Report = selfPath(r.Subject, "/report")
 	}
@@ -139,7 +142,8 @@ func linksOf(r pratique.Record) ImageLinks {
 func imageOf(r pratique.Record, now time.Time) Image {
 	img := Image{
 		Image: r.Subject.String(), Repository: r.Subject.Repository.String(), Digest: r.Subject.Digest,
-		State: r.State(), Deployments: r.Deployed, DeployedTo: r.Standing(), Drifted: r.Drifted, Failure: r.Failed, Facts: r.History, Links: linksOf(r),
+		State: r.State(), Deployments: r.Deployed, DeployedTo: r.Standing(), Drifted: r.Drifted,
+		Failure: r.Failed, Facts: r.History, Links: linksOf(r),
 	}
 	if r.Resolved != nil {
 		img.Platform, img.Uninspected = r.Resolved.Manifest.Platform, r.Resolved.Manifest.Uninspected
@@ -160,7 +164,8 @@ func imageOf(r pratique.Record, now time.Time) Image {
 	img.Affected, img.Unattested = r.Affected, index.Unattested(r)
 	img.Unmatched = index.RescanFailed(r)
 	if r.Evaluated != nil {
-		img.Outcome, img.Verdict, img.VerdictDigest = r.Evaluated.Verdict.Outcome, &r.Evaluated.Verdict, r.Evaluated.Digest
+		img.Outcome, img.Verdict, img.VerdictDigest = r.Evaluated.Verdict.Outcome,
+			&r.Evaluated.Verdict, r.Evaluated.Digest
 	}
 	if r.Attested != nil {
 		img.VSA, img.Attestations = r.Attested.VSA, r.Attested.Attestations

@@ -20,7 +20,8 @@ import (
 func TestListFilters(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
-	w.facts(seen("e1", "1.0", subject("a")), evaluated("e1", subject("a"), pratique.Deny), settled("e1", subject("a"), pratique.StateDenied),
+	w.facts(seen("e1", "1.0", subject("a")), evaluated("e1", subject("a"), pratique.Deny),
+		settled("e1", subject("a"), pratique.StateDenied),
 		seen("e2", "2.0", subject("b")), evaluated("e2", subject("b"), pratique.Allow),
 		evaluated("", pratique.Subject{Repository: other, Digest: digest("c")}, pratique.Allow),
 		seen("e3", "2", subject("database")), settled("e3", subject("database"), pratique.StateIgnored))
@@ -50,7 +51,8 @@ func TestListFilters(t *testing.T) {
 	}
 	var page api.ImagePage
 	w.get("/api/v1/images?limit=1", &page)
-	w.wantProblem(422, "other filters", "GET", "/api/v1/images?outcome=deny&cursor="+page.NextCursor, readToken, "")
+	w.wantProblem(422, "other filters", "GET", "/api/v1/images?outcome=deny&cursor="+
+		page.NextCursor, readToken, "")
 }
 
 func TestCursorWalkIsCompleteUnderWrites(t *testing.T) {
@@ -96,7 +98,8 @@ func TestCursorWalkIsCompleteUnderWrites(t *testing.T) {
 func TestSubmission(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
-	res, raw := w.ask("POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/team/app:1.0"}`)
+	res, raw := w.ask("POST", "/api/v1/submissions", submitToken,
+		`{"image":"registry.example/team/app:1.0"}`)
 	var s api.Submission
 	if err := json.Unmarshal(raw, &s); err != nil || res.StatusCode != http.StatusAccepted {
 		t.Fatal(res.StatusCode, string(raw), err)
@@ -105,7 +108,8 @@ func TestSubmission(t *testing.T) {
 		t.Fatalf("%d events", len(w.events))
 	}
 	e := w.events[0]
-	if e.ID != s.ID || e.Actor != "ci" || e.Source != pratique.SourceSubmission || e.Priority != pratique.PriorityManual || !e.ReceivedAt.Equal(now) || e.Ref.String() != s.Ref {
+	if e.ID != s.ID || e.Actor != "ci" || e.Source != pratique.SourceSubmission ||
+		e.Priority != pratique.PriorityManual || !e.ReceivedAt.Equal(now) || e.Ref.String() != s.Ref {
 		t.Errorf("event %+v", e)
 	}
 	path := res.Header.Get("Location")
@@ -116,7 +120,8 @@ func TestSubmission(t *testing.T) {
 	image := subject("a")
 	w.facts(seen(e.ID, "1.0", image), evaluated(e.ID, image, pratique.Deny))
 	w.get(path, &s)
-	if s.State != "evaluated" || s.Done || s.Outcome != pratique.Deny || s.Reasons[0].Finding != "CVE-1" || s.Image != image.String() {
+	if s.State != "evaluated" || s.Done || s.Outcome != pratique.Deny ||
+		s.Reasons[0].Finding != "CVE-1" || s.Image != image.String() {
 		t.Errorf("%+v", s)
 	}
 	var i api.Image
@@ -149,16 +154,20 @@ func TestSubmissionWaits(t *testing.T) {
 			time.Sleep(5 * time.Millisecond)
 		}
 		id := w.events[0].ID
-		w.facts(seen(id, "1.0", subject("a")), evaluated(id, subject("a"), pratique.Allow), settled(id, subject("a"), pratique.StateAllowed))
+		w.facts(seen(id, "1.0", subject("a")), evaluated(id, subject("a"), pratique.Allow),
+			settled(id, subject("a"), pratique.StateAllowed))
 	}()
-	res, raw := w.ask("POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/team/app:1.0","wait":30}`)
+	res, raw := w.ask("POST", "/api/v1/submissions", submitToken,
+		`{"image":"registry.example/team/app:1.0","wait":30}`)
 	<-done
 	var s api.Submission
-	if err := json.Unmarshal(raw, &s); err != nil || res.StatusCode != 200 || s.State != "allowed" || s.Outcome != pratique.Allow {
+	if err := json.Unmarshal(raw, &s); err != nil || res.StatusCode != 200 ||
+		s.State != "allowed" || s.Outcome != pratique.Allow {
 		t.Errorf("%d %s %v", res.StatusCode, raw, err)
 	}
 	started := time.Now()
-	res, raw = w.ask("POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/team/app:2.0","wait":1}`)
+	res, raw = w.ask("POST", "/api/v1/submissions", submitToken,
+		`{"image":"registry.example/team/app:2.0","wait":1}`)
 	if took := time.Since(started); res.StatusCode != 202 || took < time.Second || took > 5*time.Second {
 		t.Errorf("%d %s after %s", res.StatusCode, raw, took)
 	}
@@ -214,22 +223,27 @@ func TestSubmissionProblems(t *testing.T) {
 		{400, "", ``},
 	} {
 		res, raw := w.ask("POST", "/api/v1/submissions", submitToken, tt.body)
-		if res.StatusCode != tt.status || res.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(string(raw), tt.want) {
+		if res.StatusCode != tt.status ||
+			res.Header.Get("Content-Type") != "application/problem+json" ||
+			!strings.Contains(string(raw), tt.want) {
 			t.Errorf("%.40s: %d %s, want %d with %q", tt.body, res.StatusCode, raw, tt.status, tt.want)
 		}
 	}
-	w.wantProblem(415, "", "POST", "/api/v1/submissions", submitToken, `<image/>`, "Content-Type", "text/xml")
-	for kind, want := range map[pratique.Kind]int{pratique.Denied: 403, pratique.Invalid: 422, pratique.Unavailable: 503, pratique.Internal: 500} {
+	w.wantProblem(415, "", "POST", "/api/v1/submissions", submitToken, `<image/>`, "Content-Type",
+		"text/xml")
+	for kind, want := range map[pratique.Kind]int{pratique.Denied: 403, pratique.Invalid: 422,
+		pratique.Unavailable: 503, pratique.Internal: 500} {
 		w.refuse = pratique.Errorf(kind, "submit", "not allowed here")
-		w.wantProblem(want, "", "POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/a:1"}`)
+		w.wantProblem(want, "", "POST", "/api/v1/submissions", submitToken,
+			`{"image":"registry.example/a:1"}`)
 	}
 	if len(w.events) != 0 {
 		t.Errorf("%d events were accepted", len(w.events))
 	}
 }
 
-// A server that stops ends the context of its requests. Then those who wait hear what is known, and what was
-// let in is finished.
+// A server that stops ends the context of its requests. Then those who wait hear what is known, and
+// what was let in is finished.
 func TestWaitingEndsWithTheServer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
@@ -244,11 +258,13 @@ func TestWaitingEndsWithTheServer(t *testing.T) {
 	time.AfterFunc(200*time.Millisecond, stop)
 	var s api.Submission
 	w.get("/api/v1/submissions/e1?wait=60", &s)
-	if took := time.Since(begin); s.State != "resolved" || s.Done || took < 200*time.Millisecond || took > 10*time.Second {
+	if took := time.Since(begin); s.State != "resolved" || s.Done || took < 200*time.Millisecond ||
+		took > 10*time.Second {
 		t.Errorf("%+v after %s", s, took)
 	}
 	w.wantProblem(404, "not-found", "GET", "/api/v1/submissions/unknown?wait=60", readToken, "")
-	res, raw := w.ask("POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/team/app:1.0","wait":60}`)
+	res, raw := w.ask("POST", "/api/v1/submissions", submitToken,
+		`{"image":"registry.example/team/app:1.0","wait":60}`)
 	if res.StatusCode != http.StatusAccepted || len(w.events) != 1 {
 		t.Errorf("%d %s, %d events", res.StatusCode, raw, len(w.events))
 	}
@@ -262,7 +278,8 @@ func TestWaitingOutlastsTheServersTimeouts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, tokens())
 	impatient := httptest.NewUnstartedServer(w.server.Config.Handler)
-	impatient.Config.ReadTimeout, impatient.Config.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
+	impatient.Config.ReadTimeout, impatient.Config.WriteTimeout = 300*time.Millisecond,
+		300*time.Millisecond
 	impatient.Start()
 	t.Cleanup(impatient.Close)
 	w.server = impatient
@@ -272,7 +289,8 @@ func TestWaitingOutlastsTheServersTimeouts(t *testing.T) {
 	if s.State != "resolved" || s.Done {
 		t.Errorf("%+v", s)
 	}
-	res, raw := w.ask("POST", "/api/v1/submissions", submitToken, `{"image":"registry.example/team/app:1.0","wait":1}`)
+	res, raw := w.ask("POST", "/api/v1/submissions", submitToken,
+		`{"image":"registry.example/team/app:1.0","wait":1}`)
 	if res.StatusCode != http.StatusAccepted || len(w.errors) > 0 {
 		t.Errorf("%d %s %v", res.StatusCode, raw, w.errors)
 	}

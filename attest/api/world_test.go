@@ -64,7 +64,8 @@ func (b *blobs) put(content []byte) pratique.Digest {
 }
 
 var queues = []pratique.QueueFigures{
-	{Stage: "inspect", Priority: pratique.PriorityPush, Total: 3, Running: 1, Waiting: 2, Oldest: now.Add(-90 * time.Second)},
+	{Stage: "inspect", Priority: pratique.PriorityPush, Total: 3, Running: 1, Waiting: 2,
+		Oldest: now.Add(-90 * time.Second)},
 	{Stage: "deploy", Priority: pratique.PriorityRescan},
 }
 
@@ -85,7 +86,8 @@ type world struct {
 	// queued is what the queues hold; meanwhile, if set, is recorded just before a cancellation.
 	queued    []api.Job
 	meanwhile []pratique.Fact
-	// requeued is the last event that was taken in anew, and who asked; tags are what the registry says.
+	// requeued is the last event that was taken in anew, and who asked; tags are what the registry
+	// says.
 	requeued   pratique.Event
 	requeuedBy string
 	tags       map[string]pratique.Digest
@@ -107,7 +109,8 @@ func (s *sweeps) Request(repos []pratique.Repository) ([]pratique.Repository, er
 	}
 	for i, r := range accepted {
 		if r != repo && r != other {
-			return nil, pratique.Errorf(pratique.Invalid, "request reconciliation", "%s is not configured to be reconciled", accepted[i])
+			return nil, pratique.Errorf(pratique.Invalid, "request reconciliation",
+				"%s is not configured to be reconciled", accepted[i])
 		}
 	}
 	s.asked = append(s.asked, repos)
@@ -134,10 +137,15 @@ func newSweepingWorld(t *testing.T, auth api.Auth, reconciler *sweeps) *world {
 	}
 	w := &world{t: t, ix: ix, database: &database, blobs: &blobs{all: map[pratique.Digest][]byte{}}}
 	config := api.Config{
-		Images: ix, Events: ix, Documents: w.blobs, Deployments: ix.Deployments, Report: func(ctx context.Context, of pratique.Scanned) ([]byte, error) { return w.blobs.Get(ctx, of.Report) }, Submit: w.submit, Digest: w.digestOf, Auth: auth, Now: func() time.Time { return now },
+		Images: ix, Events: ix, Documents: w.blobs, Deployments: ix.Deployments,
+		Report: func(ctx context.Context, of pratique.Scanned) ([]byte, error) {
+			return w.blobs.Get(ctx, of.Report)
+		}, Submit: w.submit, Digest: w.digestOf, Auth: auth, Now: func() time.Time { return now },
 		Describe: func(context.Context) (api.Service, error) {
 			return api.Service{
-				Version: "v1.2.3", Profiles: []pratique.Profile{{Name: "default", Digest: digest("policy")}}, Database: w.database, Queues: queues,
+				Version:  "v1.2.3",
+				Profiles: []pratique.Profile{{Name: "default", Digest: digest("policy")}},
+				Database: w.database, Queues: queues,
 			}, w.describe
 		},
 		NotReady: func(context.Context) string { return w.notReady },
@@ -175,15 +183,19 @@ func (w *world) places(ctx context.Context, of ...pratique.Repository) ([]pratiq
 	}
 	return []pratique.TargetPlaces{
 		{
-			Target: "prod", Remote: "https://git.example/config.git", Branch: "main", Repository: of[0], Tip: "c0ffee", ObservedAt: now, Count: 2,
-			Places: []pratique.Place{{Path: "a.yaml", Line: 3, Tag: "1.0", Digest: digest("app")}, {Path: "b.yaml", Line: 4, Digest: digest("newer")}},
+			Target: "prod", Remote: "https://git.example/config.git", Branch: "main",
+			Repository: of[0], Tip: "c0ffee", ObservedAt: now, Count: 2,
+			Places: []pratique.Place{{Path: "a.yaml", Line: 3, Tag: "1.0", Digest: digest("app")},
+				{Path: "b.yaml", Line: 4, Digest: digest("newer")}},
 		},
-		{Target: "test", Remote: "https://git.example/config.git", Branch: "main", Repository: of[0], Failure: "could not look: it is away"},
+		{Target: "test", Remote: "https://git.example/config.git", Branch: "main",
+			Repository: of[0], Failure: "could not look: it is away"},
 	}, nil
 }
 
 func tokens() api.Auth {
-	return api.Auth{Tokens: []api.Token{{Name: "auditor", Secret: readToken}, {Name: "ci", Secret: submitToken, Submit: true}}}
+	return api.Auth{Tokens: []api.Token{{Name: "auditor", Secret: readToken},
+		{Name: "ci", Secret: submitToken, Submit: true}}}
 }
 
 func (w *world) submit(ctx context.Context, e pratique.Event) error {
@@ -216,22 +228,28 @@ func (w *world) facts(facts ...pratique.Fact) {
 }
 
 func seen(event, tag string, s pratique.Subject, children ...pratique.Child) pratique.Fact {
-	e := pratique.Event{ID: event, Ref: pratique.ImageRef{Repository: s.Repository, Tag: tag}, Source: "distribution", Priority: pratique.PriorityPush, ReceivedAt: now}
-	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Resolved{Event: e, Manifest: pratique.Manifest{
-		Subject: s, Platform: "linux/amd64", Children: children,
-	}}}
+	e := pratique.Event{ID: event, Ref: pratique.ImageRef{Repository: s.Repository, Tag: tag},
+		Source: "distribution", Priority: pratique.PriorityPush, ReceivedAt: now}
+	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Resolved{Event: e,
+		Manifest: pratique.Manifest{
+			Subject: s, Platform: "linux/amd64", Children: children,
+		}}}
 }
 
 func evaluated(event string, s pratique.Subject, o pratique.Outcome) pratique.Fact {
-	v := pratique.Verdict{Subject: s, Outcome: o, Profile: pratique.Profile{Name: "default", Digest: digest("policy")}, EvaluatedAt: now}
+	v := pratique.Verdict{Subject: s, Outcome: o, Profile: pratique.Profile{Name: "default",
+		Digest: digest("policy")}, EvaluatedAt: now}
 	if o == pratique.Deny {
-		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1 in openssl", Finding: "CVE-1", Package: "openssl"}}
+		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1 in openssl",
+			Finding: "CVE-1", Package: "openssl"}}
 	}
-	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Evaluated{Verdict: v, Digest: digest("verdict")}}
+	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Evaluated{Verdict: v,
+		Digest: digest("verdict")}}
 }
 
 func settled(event string, s pratique.Subject, state pratique.State) pratique.Fact {
-	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Completed{State: state, Detail: "that is the end"}}
+	return pratique.Fact{Subject: s, Event: event, Body: &pratique.Completed{State: state,
+		Detail: "that is the end"}}
 }
 
 // inspected stores the documents too.
@@ -239,11 +257,14 @@ func (w *world) inspected(s pratique.Subject) []pratique.Fact {
 	image := pratique.ImageConfig{Digest: digest("config"), Platform: "linux/amd64", User: "1000"}
 	return []pratique.Fact{
 		{Subject: s, Body: &pratique.Inspected{
-			Image: image, Inventory: digest("inventory"), SPDX: w.blobs.put(spdx), CycloneDX: w.blobs.put([]byte(`{"bomFormat":"CycloneDX"}`)), Packages: 12,
-			ExtraKinds: []pratique.ExtraKind{pratique.ExtraSecrets}, Extras: w.blobs.put(beside), ExtraCounts: pratique.ExtraCounts{Secrets: 3},
+			Image: image, Inventory: digest("inventory"), SPDX: w.blobs.put(spdx),
+			CycloneDX: w.blobs.put([]byte(`{"bomFormat":"CycloneDX"}`)), Packages: 12,
+			ExtraKinds: []pratique.ExtraKind{pratique.ExtraSecrets}, Extras: w.blobs.put(beside),
+			ExtraCounts: pratique.ExtraCounts{Secrets: 3},
 		}},
 		{Subject: s, Body: &pratique.Scanned{
-			Report: w.blobs.put(reported), Inventory: digest("inventory"), Database: database, Counts: pratique.Counts{pratique.SeverityHigh: 2}, Fixable: 1,
+			Report: w.blobs.put(reported), Inventory: digest("inventory"), Database: database,
+			Counts: pratique.Counts{pratique.SeverityHigh: 2}, Fixable: 1,
 		}},
 	}
 }
@@ -251,7 +272,8 @@ func (w *world) inspected(s pratique.Subject) []pratique.Fact {
 // ask sends a request with a token, and returns the answer with its body read.
 func (w *world) ask(method, path, token, body string, header ...string) (*http.Response, []byte) {
 	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), method, w.server.URL+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(w.t.Context(), method, w.server.URL+path,
+		strings.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -298,15 +320,18 @@ type problem struct {
 }
 
 // wantProblem checks that an answer is a problem document of that status, whose text holds want.
-func (w *world) wantProblem(status int, want, method, path, token, body string, header ...string) (*http.Response, problem) {
+func (w *world) wantProblem(status int, want, method, path, token, body string,
+	header ...string) (*http.Response, problem) {
 	w.t.Helper()
 	res, raw := w.ask(method, path, token, body, header...)
 	var p problem
 	if err := json.Unmarshal(raw, &p); err != nil && method != "HEAD" {
 		w.t.Errorf("%s %s: not a problem: %s", method, path, raw)
 	}
-	if res.StatusCode != status || res.Header.Get("Content-Type") != "application/problem+json" || !strings.Contains(string(raw), want) {
-		w.t.Errorf("%s %s: %d %s %s, want %d with %q", method, path, res.StatusCode, res.Header.Get("Content-Type"), raw, status, want)
+	if res.StatusCode != status || res.Header.Get("Content-Type") != "application/problem+json" ||
+		!strings.Contains(string(raw), want) {
+		w.t.Errorf("%s %s: %d %s %s, want %d with %q", method, path, res.StatusCode,
+			res.Header.Get("Content-Type"), raw, status, want)
 	}
 	if method != "HEAD" && p.Status != status {
 		w.t.Errorf("%s %s: the document says %d, the answer %d", method, path, p.Status, res.StatusCode)

@@ -1,4 +1,5 @@
-// Package attesttest makes the verdicts and summaries that tests of writing and of reading them share.
+// Package attesttest makes the verdicts and summaries that tests of writing and of reading them
+// share.
 package attesttest
 
 import (
@@ -26,7 +27,8 @@ func Subject() pratique.Subject {
 	if err != nil {
 		panic(err)
 	}
-	return pratique.Subject{Repository: pratique.Repository{Registry: "registry.test", Path: "team/app"}, Digest: digest}
+	return pratique.Subject{Repository: pratique.Repository{Registry: "registry.test",
+		Path: "team/app"}, Digest: digest}
 }
 
 // Verdict is a verdict with all fields, as a summary states it.
@@ -34,19 +36,23 @@ func Verdict(outcome pratique.Outcome) attest.VSAInput {
 	v := pratique.Verdict{
 		Subject: Subject(), Outcome: outcome, EvaluatedAt: EvaluatedAt(),
 		Profile: pratique.Profile{Name: "default", Digest: digest("policy")},
-		Inputs:  []pratique.Input{{Kind: "report", Digest: digest("report")}, {Kind: "inventory", Digest: digest("inventory")}},
-		Notes:   []pratique.Reason{{Rule: "age", Message: "the database is two hours old"}},
+		Inputs: []pratique.Input{{Kind: "report", Digest: digest("report")},
+			{Kind: "inventory", Digest: digest("inventory")}},
+		Notes: []pratique.Reason{{Rule: "age", Message: "the database is two hours old"}},
 	}
 	if outcome == pratique.Deny {
 		v.Reasons = []pratique.Reason{{
-			Rule: "severity", Message: "critical", Platform: "linux/amd64", Finding: "CVE-2026-1", Package: "libssl3",
+			Rule: "severity", Message: "critical", Platform: "linux/amd64", Finding: "CVE-2026-1",
+			Package: "libssl3",
 		}}
 		v.Children = []pratique.ChildVerdict{{
-			Child: pratique.Child{Digest: digest("child"), Platform: "linux/amd64"}, Outcome: pratique.Deny,
+			Child:   pratique.Child{Digest: digest("child"), Platform: "linux/amd64"},
+			Outcome: pratique.Deny,
 		}}
 	}
 	return attest.VSAInput{
-		Verdict: v, VerdictDigest: digest("verdict"), VerifierID: VerifierID, Version: map[string]string{"pratique": "1.2.3"},
+		Verdict: v, VerdictDigest: digest("verdict"), VerifierID: VerifierID,
+		Version: map[string]string{"pratique": "1.2.3"},
 	}
 }
 

@@ -9,9 +9,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
-// Apply implements [projection.Store]: it folds entries into the index, and moves the position, in one
-// transaction. A fact that could not be read, or that contradicts itself, is set aside, counted in
-// [Stats], and does not stop the rest; a version of the program that can read it takes it up by
+// Apply implements [projection.Store]: it folds entries into the index, and moves the position, in
+// one transaction. A fact that could not be read, or that contradicts itself, is set aside, counted
+// in [Stats], and does not stop the rest; a version of the program that can read it takes it up by
 // rebuilding.
 func (ix *Index) Apply(_ context.Context, entries []pratique.Entry) error {
 	return ix.file.Apply(entries, func(tx *bbolt.Tx, fresh []pratique.Entry) error {
@@ -128,7 +128,8 @@ func (b *batch) applyResolved(seq uint64, f pratique.Fact, resolved *pratique.Re
 		return nil // a platform child that carries its parent's event: the tag names the parent
 	}
 	for _, child := range resolved.Manifest.Children {
-		key := append(parentPrefix(f.Subject.Sibling(child.Digest)), boltfile.DigestKey(f.Subject.Digest)...)
+		key := append(parentPrefix(f.Subject.Sibling(child.Digest)),
+			boltfile.DigestKey(f.Subject.Digest)...)
 		if err := b.tx.Bucket(bucketParents).Put(key, []byte{}); err != nil {
 			return err
 		}
@@ -142,7 +143,8 @@ func (b *batch) applyResolved(seq uint64, f pratique.Fact, resolved *pratique.Re
 		return err
 	}
 	status := b.events[f.Event]
-	return b.putStep(stepPrefix(f.Subject.Repository, e.Ref.Tag, e.OccurredAt, e.ReceivedAt), seq, f.Subject.Digest,
+	return b.putStep(stepPrefix(f.Subject.Repository, e.Ref.Tag, e.OccurredAt, e.ReceivedAt), seq,
+		f.Subject.Digest,
 		status != nil && status.supersededAt(f.Subject))
 }
 
@@ -155,7 +157,8 @@ func (b *batch) flush() error {
 		if err := boltfile.PutJSON(b.tx.Bucket(bucketList), first, summarise(*r)); err != nil {
 			return err
 		}
-		if err := b.tx.Bucket(bucketByRepo).Put(join([]byte(r.Subject.Repository.String()), first), []byte{}); err != nil {
+		if err := b.tx.Bucket(bucketByRepo).Put(join([]byte(r.Subject.Repository.String()), first),
+			[]byte{}); err != nil {
 			return err
 		}
 	}

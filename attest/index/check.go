@@ -25,7 +25,8 @@ type Stats struct {
 
 func stats(tx *bbolt.Tx) Stats {
 	return Stats{
-		Position: projection.Position(tx), Images: tx.Bucket(bucketRecords).Stats().KeyN, Events: tx.Bucket(bucketEvents).Stats().KeyN,
+		Position: projection.Position(tx), Images: tx.Bucket(bucketRecords).Stats().KeyN,
+		Events:   tx.Bucket(bucketEvents).Stats().KeyN,
 		Rejected: tx.Bucket(bucketRejected).Stats().KeyN, Bytes: tx.Size(),
 	}
 }
@@ -33,9 +34,10 @@ func stats(tx *bbolt.Tx) Stats {
 // maxProblems bounds the answer of [Check]: a file with this many is to be rebuilt anyway.
 const maxProblems = 100
 
-// Check opens the file for reading, which needs that no process has it open for writing, and looks for damage:
-// in bbolt's pages, in values that cannot be read, and between buckets that must agree. Problems are sentences
-// for people, at most 100. The error is about not being able to look; its kinds are those of [Open].
+// Check opens the file for reading, which needs that no process has it open for writing, and looks
+// for damage: in bbolt's pages, in values that cannot be read, and between buckets that must agree.
+// Problems are sentences for people, at most 100. The error is about not being able to look; its
+// kinds are those of [Open].
 func Check(path string) (s Stats, problems []string, err error) {
 	file, err := projection.OpenFileToRead(path, schema())
 	if err != nil {
@@ -98,14 +100,16 @@ func (c *checker) records() {
 		default:
 			first, last := number(r.History[0].Seq), r.History[len(r.History)-1].Seq
 			var s Summary
-			if found, err := boltfile.GetJSON(c.tx.Bucket(bucketList), first, &s); err != nil || !found || s.Subject != r.Subject {
+			if found, err := boltfile.GetJSON(c.tx.Bucket(bucketList), first, &s); err != nil ||
+				!found || s.Subject != r.Subject {
 				c.problem("record %s is not in the list", r.Subject)
 			}
 			if c.tx.Bucket(bucketByRepo).Get(join([]byte(r.Subject.Repository.String()), first)) == nil {
 				c.problem("record %s is not in the list of its repository", r.Subject)
 			}
 			if last > projection.Position(c.tx) {
-				c.problem("record %s has fact %d, beyond the position %d", r.Subject, last, projection.Position(c.tx))
+				c.problem("record %s has fact %d, beyond the position %d", r.Subject, last,
+					projection.Position(c.tx))
 			}
 		}
 	})
@@ -123,7 +127,8 @@ func (c *checker) list() {
 		if err := boltfile.DecodeJSON(v, &s); err != nil {
 			c.problem("list entry %d: %v", binary.BigEndian.Uint64(k), err)
 		} else if records.Get(subjectKey(s.Subject)) == nil {
-			c.problem("list entry %d names %s, which has no record", binary.BigEndian.Uint64(k), s.Subject)
+			c.problem("list entry %d names %s, which has no record", binary.BigEndian.Uint64(k),
+				s.Subject)
 		}
 	})
 }
@@ -131,7 +136,8 @@ func (c *checker) list() {
 func (c *checker) tags() {
 	c.each(bucketTags, func(k, v []byte) {
 		repository, _, _ := bytes.Cut(k, []byte{0})
-		if len(v) < boltfile.DigestSize || c.tx.Bucket(bucketRecords).Get(slices.Concat(v[:boltfile.DigestSize], repository)) == nil {
+		if len(v) < boltfile.DigestSize ||
+			c.tx.Bucket(bucketRecords).Get(slices.Concat(v[:boltfile.DigestSize], repository)) == nil {
 			c.problem("tag %q names an image without a record", k)
 		}
 	})
@@ -151,11 +157,13 @@ func (c *checker) events() {
 func (c *checker) deployments() {
 	c.each(bucketDeployments, func(k, v []byte) {
 		var d pratique.Deployment
-		if err := boltfile.DecodeJSON(v, &d); err != nil || !bytes.Equal(k, deploymentKey(d.DeploymentKey)) {
+		if err := boltfile.DecodeJSON(v, &d); err != nil ||
+			!bytes.Equal(k, deploymentKey(d.DeploymentKey)) {
 			c.problem("deployment %q cannot be read, or is another one: %v", k, err)
 		}
 		for _, r := range d.Present {
-			if s := (pratique.Subject{Repository: d.Repository, Digest: r.Digest}); c.tx.Bucket(bucketRecords).Get(subjectKey(s)) == nil {
+			if s := (pratique.Subject{Repository: d.Repository,
+				Digest: r.Digest}); c.tx.Bucket(bucketRecords).Get(subjectKey(s)) == nil {
 				c.problem("deployment %q holds %s, which has no record", k, s)
 			}
 		}

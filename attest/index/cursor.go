@@ -45,7 +45,8 @@ func pageLimit(op string, wanted int) (int, error) {
 		return DefaultLimit, nil
 	}
 	if wanted < 1 || wanted > MaxLimit {
-		return 0, pratique.Errorf(pratique.Invalid, op, "limit %d is not between 1 and %d", wanted, MaxLimit)
+		return 0, pratique.Errorf(pratique.Invalid, op, "limit %d is not between 1 and %d", wanted,
+			MaxLimit)
 	}
 	return wanted, nil
 }

@@ -32,7 +32,8 @@ func RescanFailed(r pratique.Record) bool {
 	return false
 }
 
-// markDenials marks what [Index.Denials] has to look at, after all records of the batch were written.
+// markDenials marks what [Index.Denials] has to look at, after all records of the batch were
+// written.
 func (b *batch) markDenials() error {
 	denials := b.tx.Bucket(bucketDenials)
 	for key, r := range b.records {
@@ -52,8 +53,9 @@ func (b *batch) markDenials() error {
 	return b.markParents()
 }
 
-// markParents marks the indexes that are allowed although an image in them was denied now, and takes the mark from those that
-// had it for an image which is allowed again. Each index is read once, however many of its images were evaluated.
+// markParents marks the indexes that are allowed although an image in them was denied now, and
+// takes the mark from those that had it for an image which is allowed again. Each index is read
+// once, however many of its images were evaluated.
 func (b *batch) markParents() error {
 	denials, against := b.tx.Bucket(bucketDenials), map[pratique.Subject]bool{} // whether an image denies
 	for image := range b.evaluated {
@@ -100,14 +102,16 @@ func allowed(r pratique.Record) bool {
 	return r.Evaluated != nil && r.Evaluated.Verdict.Outcome == pratique.Allow
 }
 
-// deniedImage returns the record of an image that is denied, and that an index lists which is allowed; nil if there is none.
+// deniedImage returns the record of an image that is denied, and that an index lists which is
+// allowed; nil if there is none.
 func deniedImage(tx *bbolt.Tx, r pratique.Record) (*pratique.Record, error) {
 	if !allowed(r) || !pushed(r) {
 		return nil, nil
 	}
 	for _, c := range r.Resolved.Manifest.Children {
 		var image pratique.Record
-		if _, err := boltfile.GetJSON(tx.Bucket(bucketRecords), subjectKey(r.Subject.Sibling(c.Digest)), &image); err != nil {
+		if _, err := boltfile.GetJSON(tx.Bucket(bucketRecords),
+			subjectKey(r.Subject.Sibling(c.Digest)), &image); err != nil {
 			return nil, err
 		}
 		if denied(image) {
@@ -122,7 +126,8 @@ func parentsOf(tx *bbolt.Tx, image pratique.Subject) iter.Seq[pratique.Subject] 
 	return func(yield func(pratique.Subject) bool) {
 		prefix := parentPrefix(image)
 		c := tx.Bucket(bucketParents).Cursor()
-		for k, _ := c.Seek(prefix); len(k) == len(prefix)+boltfile.DigestSize && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
+		for k, _ := c.Seek(prefix); len(k) == len(prefix)+boltfile.DigestSize &&
+			bytes.HasPrefix(k, prefix); k, _ = c.Next() {
 			if !yield(image.Sibling(boltfile.DigestFromKey(k[len(prefix):]))) {
 				return
 			}
@@ -130,9 +135,11 @@ func parentsOf(tx *bbolt.Tx, image pratique.Subject) iter.Seq[pratique.Subject] 
 	}
 }
 
-// Denials returns at most limit of the denials that have not taken effect yet, those after the one of a subject; the zero subject
-// is before all. Next is where to go on; it is zero if these were the last.
-func (ix *Index) Denials(after pratique.Subject, limit int) (all []pratique.PendingDenial, next pratique.Subject, err error) {
+// Denials returns at most limit of the denials that have not taken effect yet, those after the one
+// of a subject; the zero subject is before all. Next is where to go on; it is zero if these were
+// the last.
+func (ix *Index) Denials(after pratique.Subject, limit int) (all []pratique.PendingDenial,
+	next pratique.Subject, err error) {
 	err = ix.view("list denials", func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketDenials).Cursor()
 		k, _ := c.First()
@@ -174,7 +181,8 @@ func (ix *Index) Denials(after pratique.Subject, limit int) (all []pratique.Pend
 	return all, next, err
 }
 
-// findPush looks for the push whose work would attest a denial: the image's own, or that of an index that lists it.
+// findPush looks for the push whose work would attest a denial: the image's own, or that of an
+// index that lists it.
 func findPush(tx *bbolt.Tx, r pratique.Record, d *pratique.PendingDenial) error {
 	if pushed(r) {
 		d.Pushed, d.Push, d.Idle = r.Subject, r.Resolved.Event, idle(r)

@@ -10,7 +10,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestDenials: a denial is pending until it is attested, and whoever pushed the image, or an index around it, is known.
+// TestDenials: a denial is pending until it is attested, and whoever pushed the image, or an index
+// around it, is known.
 func TestDenials(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
@@ -31,14 +32,17 @@ func TestDenials(t *testing.T) {
 		equal(t, "pending denials", want, got)
 	}
 	attested := func(s pratique.Subject, o pratique.Outcome) pratique.Fact {
-		return pratique.Fact{Subject: s, Event: e.ID, At: epoch, By: "attest@test", Body: &pratique.Attested{Verdict: verdictDigest(s, o)}}
+		return pratique.Fact{Subject: s, Event: e.ID, At: epoch, By: "attest@test",
+			Body: &pratique.Attested{Verdict: verdictDigest(s, o)}}
 	}
-	add(seen(e, index, pratique.Child{Digest: child.Digest, Platform: "linux/amd64"}), evaluated(e.ID, child, pratique.Allow), attested(child, pratique.Allow))
+	add(seen(e, index, pratique.Child{Digest: child.Digest, Platform: "linux/amd64"}),
+		evaluated(e.ID, child, pratique.Allow), attested(child, pratique.Allow))
 	pending()
 	add(evaluated(e.ID, child, pratique.Deny))
 	pending(pratique.PendingDenial{Subject: child, Pushed: index, Push: e})
 	why := failed(e, child, 1, true)
-	pratique.As[pratique.Failed](why).Stage, pratique.As[pratique.Failed](why).Message = "attest", "immutable"
+	pratique.As[pratique.Failed](why).Stage, pratique.As[pratique.Failed](why).Message = "attest",
+		"immutable"
 	add(why)
 	pending(pratique.PendingDenial{Subject: child, Pushed: index, Push: e})
 	add(settled(e, index, pratique.StateDenied))
@@ -62,14 +66,15 @@ func TestDenials(t *testing.T) {
 	}
 }
 
-// TestContradictions: an index that is allowed while an image in it is denied is pending, whichever of the two came last,
-// until one of them says something else.
+// TestContradictions: an index that is allowed while an image in it is denied is pending, whichever
+// of the two came last, until one of them says something else.
 func TestContradictions(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
 	index, arm, other := subject(repoA, "index"), subject(repoA, "arm"), subject(repoA, "other")
 	e, later := event("e1", repoA, "2.0", epoch), event("e2", repoA, "1.0", epoch)
-	children := []pratique.Child{{Digest: other.Digest, Platform: "linux/amd64"}, {Digest: arm.Digest, Platform: "linux/arm64"}}
+	children := []pratique.Child{{Digest: other.Digest, Platform: "linux/amd64"},
+		{Digest: arm.Digest, Platform: "linux/arm64"}}
 	seq := uint64(0)
 	add := func(want bool, facts ...pratique.Fact) {
 		t.Helper()
@@ -89,7 +94,8 @@ func TestContradictions(t *testing.T) {
 			}
 		}
 	}
-	add(false, seen(e, index, children...), evaluated(e.ID, other, pratique.Allow), evaluated(e.ID, arm, pratique.Allow), evaluated(e.ID, index, pratique.Allow),
+	add(false, seen(e, index, children...), evaluated(e.ID, other, pratique.Allow),
+		evaluated(e.ID, arm, pratique.Allow), evaluated(e.ID, index, pratique.Allow),
 		settled(e, index, pratique.StateDeployed))
 	add(true, seen(later, arm), evaluated(later.ID, arm, pratique.Deny))
 	add(true, settled(later, arm, pratique.StateDenied))
@@ -100,7 +106,8 @@ func TestContradictions(t *testing.T) {
 	add(false, evaluated(e.ID, index, pratique.Deny), evaluated(later.ID, arm, pratique.Deny))
 }
 
-// TestMarksOfContradictions: a mark that holds no more is taken away, so that nobody looks at it again and again.
+// TestMarksOfContradictions: a mark that holds no more is taken away, so that nobody looks at it
+// again and again.
 func TestMarksOfContradictions(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
@@ -167,7 +174,8 @@ func TestPagesOfDenials(t *testing.T) {
 func TestMark(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
-	all := entries(1, evaluated("e", subject(repoA, "a"), pratique.Allow), evaluated("e", subject(repoA, "b"), pratique.Allow))
+	all := entries(1, evaluated("e", subject(repoA, "a"), pratique.Allow),
+		evaluated("e", subject(repoA, "b"), pratique.Allow))
 	all[0].Mark, all[1].Mark = "first", "second"
 	apply(t, ix, all...)
 	if at, mark, err := ix.At(); err != nil || at != 2 || mark != "second" {

@@ -30,8 +30,8 @@ func deploymentKey(k pratique.DeploymentKey) []byte {
 	return join([]byte(k.Target), []byte(k.Repository.String()))
 }
 
-// applyDeployment folds a fact into the deployment that it is about. What it replaces there is noted in the records of those
-// images.
+// applyDeployment folds a fact into the deployment that it is about. What it replaces there is
+// noted in the records of those images.
 func (b *batch) applyDeployment(seq uint64, f pratique.Fact) error {
 	of, ok := f.Deployment()
 	if !ok {
@@ -56,8 +56,8 @@ func (b *batch) applyDeployment(seq uint64, f pratique.Fact) error {
 	return nil
 }
 
-// Deployment returns what is known of an image repository in a target; the error is of kind NotFound if it was never deployed
-// there.
+// Deployment returns what is known of an image repository in a target; the error is of kind
+// NotFound if it was never deployed there.
 func (ix *Index) Deployment(of pratique.DeploymentKey) (pratique.Deployment, error) {
 	const op = "find deployment"
 	var d pratique.Deployment
@@ -71,8 +71,8 @@ func (ix *Index) Deployment(of pratique.DeploymentKey) (pratique.Deployment, err
 	return d, err
 }
 
-// Deployments returns deployments, sorted by target and repository. The error is of kind Invalid for a limit or a cursor that
-// does not fit.
+// Deployments returns deployments, sorted by target and repository. The error is of kind Invalid
+// for a limit or a cursor that does not fit.
 func (ix *Index) Deployments(q DeploymentQuery) (DeploymentPage, error) {
 	const op = "list deployments"
 	limit, err := pageLimit(op, q.Limit)

@@ -19,15 +19,19 @@ func (m *model) compareDeployments(t *testing.T, ix *Index) {
 		}
 		equal(t, fmt.Sprint(key), *want, got)
 		for _, r := range want.Present {
-			if image, err := ix.Image(pratique.Subject{Repository: key.Repository, Digest: r.Digest}); err != nil || !slices.Contains(image.Standing(), key.Target) {
-				t.Fatalf("%s is in %s, and its record says %v, %v", r.Digest, key.Target, image.Standing(), err)
+			if image, err := ix.Image(pratique.Subject{Repository: key.Repository,
+				Digest: r.Digest}); err != nil || !slices.Contains(image.Standing(), key.Target) {
+				t.Fatalf("%s is in %s, and its record says %v, %v", r.Digest, key.Target,
+					image.Standing(), err)
 			}
 		}
 	}
-	for _, q := range []DeploymentQuery{{Limit: 1}, {}, {Target: "t", Limit: 1}, {Repository: repoA, Limit: 1}, {Repository: repoB, Target: "t2"}, {Target: "none"}} {
+	for _, q := range []DeploymentQuery{{Limit: 1}, {}, {Target: "t", Limit: 1},
+		{Repository: repoA, Limit: 1}, {Repository: repoB, Target: "t2"}, {Target: "none"}} {
 		var want []pratique.Deployment
 		for key, d := range m.deployments {
-			if (q.Target == "" || q.Target == key.Target) && (q.Repository.IsZero() || q.Repository == key.Repository) {
+			if (q.Target == "" || q.Target == key.Target) &&
+				(q.Repository.IsZero() || q.Repository == key.Repository) {
 				want = append(want, *d)
 			}
 		}
@@ -49,8 +53,8 @@ func (m *model) compareDeployments(t *testing.T, ix *Index) {
 	}
 }
 
-// TestReplacedImagesAreNotDeployed: an image that another one replaced is superseded at once, and not when somebody has looked
-// at Git. It is deployed again when a fact says so.
+// TestReplacedImagesAreNotDeployed: an image that another one replaced is superseded at once, and
+// not when somebody has looked at Git. It is deployed again when a fact says so.
 func TestReplacedImagesAreNotDeployed(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
@@ -59,7 +63,8 @@ func TestReplacedImagesAreNotDeployed(t *testing.T) {
 	add := func(s pratique.Subject, event string, body pratique.Body) {
 		t.Helper()
 		seq++
-		apply(t, ix, pratique.Entry{Seq: seq, Fact: pratique.Fact{Subject: s, Event: event, At: epoch, By: "deploy@test", Body: body}})
+		apply(t, ix, pratique.Entry{Seq: seq, Fact: pratique.Fact{Subject: s, Event: event,
+			At: epoch, By: "deploy@test", Body: body}})
 	}
 	states := func(wantA, wantB pratique.State) {
 		t.Helper()
@@ -69,7 +74,9 @@ func TestReplacedImagesAreNotDeployed(t *testing.T) {
 				t.Errorf("fact %d: %s is %s, want %s, %v", seq, s, r.State(), want, err)
 			}
 			page, err := ix.List(Query{State: want})
-			if err != nil || !slices.ContainsFunc(page.Items, func(i Summary) bool { return i.Subject == s && (i.Deployments == 1) == (want == "deployed") }) {
+			if err != nil || !slices.ContainsFunc(page.Items, func(i Summary) bool {
+				return i.Subject == s && (i.Deployments == 1) == (want == "deployed")
+			}) {
 				t.Errorf("fact %d: %s is not listed as %s: %+v, %v", seq, s, want, page.Items, err)
 			}
 		}
@@ -92,20 +99,24 @@ func TestDeploymentsRefuse(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
 	for i := range 3 {
-		apply(t, ix, pratique.Entry{Seq: uint64(i + 1), Fact: pratique.Fact{Subject: subject(repoA, "a"), Body: &pratique.Commit{Target: fmt.Sprint(i)}}})
+		apply(t, ix, pratique.Entry{Seq: uint64(i + 1),
+			Fact: pratique.Fact{Subject: subject(repoA, "a"),
+				Body: &pratique.Commit{Target: fmt.Sprint(i)}}})
 	}
 	page, err := ix.Deployments(DeploymentQuery{Limit: 1})
 	if err != nil || page.Next == "" {
 		t.Fatal(page, err)
 	}
 	for name, q := range map[string]DeploymentQuery{
-		"limit": {Limit: MaxLimit + 1}, "negative": {Limit: -1}, "garbage": {Cursor: "???"}, "short": {Cursor: "AQ"}, "other filters": {Cursor: page.Next, Target: "0"},
+		"limit": {Limit: MaxLimit + 1}, "negative": {Limit: -1}, "garbage": {Cursor: "???"},
+		"short": {Cursor: "AQ"}, "other filters": {Cursor: page.Next, Target: "0"},
 	} {
 		if _, err := ix.Deployments(q); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := ix.Deployment(pratique.DeploymentKey{Target: "0", Repository: repoB}); pratique.KindOf(err) != pratique.NotFound {
+	if _, err := ix.Deployment(pratique.DeploymentKey{Target: "0",
+		Repository: repoB}); pratique.KindOf(err) != pratique.NotFound {
 		t.Errorf("a deployment that is not there: %v", err)
 	}
 }

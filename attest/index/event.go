@@ -7,7 +7,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// EventStatus is how far the work for an event has come. It is what somebody who waits for it asks for.
+// EventStatus is how far the work for an event has come. It is what somebody who waits for it asks
+// for.
 type EventStatus struct {
 	// Event is what is known of it: all but its ID is zero until a fact says more.
 	pratique.Event
@@ -18,11 +19,12 @@ type EventStatus struct {
 	// CanceledBy is the name of the token that canceled the work.
 	CanceledBy string `json:"canceledBy,omitempty"`
 	pratique.Work
-	// Outcome is that of the verdict which was made for this event, until the work is done. Then it follows from
-	// State and stays, whatever is found out about the image later: deployed, allowed, superseded and reverted are allow,
-	// denied is deny, failed, ignored and canceled have none.
+	// Outcome is that of the verdict which was made for this event, until the work is done. Then it
+	// follows from State and stays, whatever is found out about the image later: deployed, allowed,
+	// superseded and reverted are allow, denied is deny, failed, ignored and canceled have none.
 	Outcome pratique.Outcome `json:"outcome,omitempty"`
-	// Verdict is the digest of that verdict's document, zero if it is not known. Reasons are the verdict's.
+	// Verdict is the digest of that verdict's document, zero if it is not known. Reasons are the
+	// verdict's.
 	Verdict pratique.Digest   `json:"verdict,omitzero"`
 	Reasons []pratique.Reason `json:"reasons,omitempty"`
 	// Detail is why the work ended as it did.
@@ -34,9 +36,9 @@ type EventStatus struct {
 	UpdatedAt time.Time         `json:"updatedAt"`
 }
 
-// fold adds a fact that names this event. Facts about platform children move nothing but the time: the event is as far
-// as its own subject is. newest is the last verdict about the fact's subject so far. It is nil if there is none, or if
-// the fact completes nothing.
+// fold adds a fact that names this event. Facts about platform children move nothing but the time:
+// the event is as far as its own subject is. newest is the last verdict about the fact's subject so
+// far. It is nil if there is none, or if the fact completes nothing.
 func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Evaluated) {
 	again := s.again(f)
 	s.UpdatedAt = f.At
@@ -76,15 +78,16 @@ func (s *EventStatus) fold(f pratique.Fact, newest *pratique.Evaluated) {
 	}
 }
 
-// resolves says whether a fact says what an event's own reference names, and not what is in an index behind it.
+// resolves says whether a fact says what an event's own reference names, and not what is in an
+// index behind it.
 func resolves(f pratique.Fact) bool {
 	resolved := pratique.As[pratique.Resolved](f)
 	return resolved != nil && f.Subject == resolved.Manifest.Subject
 }
 
-// again says whether a fact takes in, or resolves, an event that never came to an image. A second resolved fact may be of
-// a message that was delivered again. So may a received one, which is written after the event is enqueued and may come
-// late; but then its time is not later.
+// again says whether a fact takes in, or resolves, an event that never came to an image. A second
+// resolved fact may be of a message that was delivered again. So may a received one, which is
+// written after the event is enqueued and may come late; but then its time is not later.
 func (s *EventStatus) again(f pratique.Fact) bool {
 	if !s.Subject.IsZero() {
 		return false
@@ -97,16 +100,19 @@ func (s *EventStatus) again(f pratique.Fact) bool {
 
 // dead says whether the work ended without an answer, and nobody asked for it anew.
 func (s *EventStatus) dead() bool {
-	return s.Done && s.RequeuedAs == "" && (s.State == pratique.StateFailed || s.State == pratique.StateCanceled)
+	return s.Done && s.RequeuedAs == "" && (s.State == pratique.StateFailed ||
+		s.State == pratique.StateCanceled)
 }
 
-// supersededAt says whether the event has ended with the tag naming another digest than the subject's.
+// supersededAt says whether the event has ended with the tag naming another digest than the
+// subject's.
 func (s *EventStatus) supersededAt(subject pratique.Subject) bool {
 	return s.Done && s.State == pratique.StateSuperseded && s.Subject == subject
 }
 
-// end takes over how the work ended. An event of an image that was evaluated before has no verdict of its own; the
-// reasons are then those of the image's newest verdict, if that is the one which completed it.
+// end takes over how the work ended. An event of an image that was evaluated before has no verdict
+// of its own; the reasons are then those of the image's newest verdict, if that is the one which
+// completed it.
 func (s *EventStatus) end(e pratique.Completed, newest *pratique.Evaluated) {
 	s.Outcome, s.CanceledBy = e.State.Outcome(), e.By
 	if e.Detail != "" || e.State != pratique.StateFailed {

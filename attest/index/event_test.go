@@ -10,9 +10,12 @@ import (
 // TestFoundAgain: what ended as reverted is deployed once Git is found to hold it again.
 func TestFoundAgain(t *testing.T) {
 	e, s := event("push", repoA, "1.0", epoch), subject(repoA, "app")
-	commit := pratique.Fact{Subject: s, At: epoch, By: "deploy@test", Body: &pratique.Commit{Target: "prod", ID: "c1"}}
-	drifted := pratique.Fact{Subject: s, At: epoch, By: "deploy@test", Body: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
-	facts := []pratique.Fact{seen(e, s), evaluated("push", s, pratique.Allow), commit, drifted, settled(e, s, pratique.StateReverted)}
+	commit := pratique.Fact{Subject: s, At: epoch, By: "deploy@test",
+		Body: &pratique.Commit{Target: "prod", ID: "c1"}}
+	drifted := pratique.Fact{Subject: s, At: epoch, By: "deploy@test",
+		Body: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
+	facts := []pratique.Fact{seen(e, s), evaluated("push", s, pratique.Allow), commit, drifted,
+		settled(e, s, pratique.StateReverted)}
 	for want, more := range map[pratique.State][]pratique.Fact{"reverted": nil, "deployed": {commit}} {
 		ix := fresh(t)
 		apply(t, ix, entries(1, append(facts[:5:5], more...)...)...)
@@ -32,54 +35,85 @@ func TestEventStates(t *testing.T) {
 	anew.Body = &again
 	unresolved := settled(e, pratique.Subject{}, pratique.StateFailed)
 	canceled := settled(e, pratique.Subject{}, pratique.StateCanceled)
-	deployed := pratique.Fact{Subject: s, Event: "e", At: epoch, Body: &pratique.Commit{Target: "prod", ID: "c1"}}
+	deployed := pratique.Fact{Subject: s, Event: "e", At: epoch,
+		Body: &pratique.Commit{Target: "prod", ID: "c1"}}
 	tests := map[string]struct {
 		facts   []pratique.Fact
 		state   pratique.State
 		done    bool
 		outcome pratique.Outcome
 	}{
-		"received":              {[]pratique.Fact{received}, "received", false, ""},
-		"received late":         {[]pratique.Fact{seen(e, s), received}, "resolved", false, ""},
-		"a child is further":    {[]pratique.Fact{seen(e, s), evaluated("e", child, pratique.Deny)}, "resolved", false, ""},
-		"evaluated":             {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny)}, "evaluated", false, pratique.Deny},
-		"denied":                {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)}, "denied", true, pratique.Deny},
-		"redelivered after end": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), settled(e, s, pratique.StateDenied), seen(e, s)}, "denied", true, pratique.Deny},
-		"deployed, not ended":   {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow), deployed, deployed}, "deployed", false, pratique.Allow},
-		"an attempt failed":     {[]pratique.Fact{received, failed(e, pratique.Subject{}, 1, false)}, "received", false, ""},
-		"failed for good":       {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), settled(e, pratique.Subject{}, pratique.StateFailed)}, "failed", true, ""},
-		"received after failing": {[]pratique.Fact{failed(e, pratique.Subject{}, 1, true), settled(e, pratique.Subject{}, pratique.StateFailed), received},
+		"received":      {[]pratique.Fact{received}, "received", false, ""},
+		"received late": {[]pratique.Fact{seen(e, s), received}, "resolved", false, ""},
+		"a child is further": {[]pratique.Fact{seen(e, s), evaluated("e", child, pratique.Deny)},
+			"resolved", false, ""},
+		"evaluated": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny)},
+			"evaluated", false, pratique.Deny},
+		"denied": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny),
+			settled(e, s, pratique.StateDenied)}, "denied", true, pratique.Deny},
+		"redelivered after end": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny),
+			settled(e, s, pratique.StateDenied), seen(e, s)}, "denied", true, pratique.Deny},
+		"deployed, not ended": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow),
+			deployed, deployed}, "deployed", false, pratique.Allow},
+		"an attempt failed": {[]pratique.Fact{received, failed(e, pratique.Subject{}, 1,
+			false)}, "received", false, ""},
+		"failed for good": {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true),
+			settled(e, pratique.Subject{}, pratique.StateFailed)}, "failed", true, ""},
+		"received after failing": {[]pratique.Fact{failed(e, pratique.Subject{}, 1, true),
+			settled(e, pratique.Subject{}, pratique.StateFailed), received},
 			"failed", true, ""},
 		"received late and again": {[]pratique.Fact{received, unresolved, received}, "failed", true, ""},
 		"received anew":           {[]pratique.Fact{received, unresolved, anew}, "received", false, ""},
-		"resolved at last":        {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3, true), unresolved, seen(e, s)}, "resolved", false, ""},
-		"seen after failing":      {[]pratique.Fact{seen(e, s), failed(e, s, 3, true), settled(e, s, pratique.StateFailed), seen(e, s)}, "failed", true, ""},
-		"evaluated after failing": {[]pratique.Fact{seen(e, s), failed(e, s, 3, true), settled(e, s, pratique.StateFailed), seen(e, s), evaluated("e", s, pratique.Deny)},
+		"resolved at last": {[]pratique.Fact{received, failed(e, pratique.Subject{}, 3,
+			true), unresolved, seen(e, s)}, "resolved", false, ""},
+		"seen after failing": {[]pratique.Fact{seen(e, s), failed(e, s, 3, true),
+			settled(e, s, pratique.StateFailed), seen(e, s)}, "failed", true, ""},
+		"evaluated after failing": {[]pratique.Fact{seen(e, s), failed(e, s, 3, true),
+			settled(e, s, pratique.StateFailed), seen(e, s), evaluated("e", s, pratique.Deny)},
 			"failed", true, ""},
-		"received anew after failing with an image": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), anew}, "failed", true, ""},
-		"failed, then ended otherwise": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e, s), evaluated("e", s, pratique.Deny), settled(e, s, pratique.StateDenied)},
+		"received anew after failing with an image": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateFailed), anew}, "failed", true, ""},
+		"failed, then ended otherwise": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateFailed), seen(e, s), evaluated("e", s, pratique.Deny),
+			settled(e, s, pratique.StateDenied)},
 			"denied", true, pratique.Deny},
-		"failed, then taken up": {[]pratique.Fact{failed(e, s, 3, true), seen(e, s)}, "resolved", false, ""},
-		"taken up, and evaluated": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), failed(e, s, 3, true), evaluated("e", s, pratique.Allow)},
+		"failed, then taken up": {[]pratique.Fact{failed(e, s, 3, true), seen(e, s)}, "resolved",
+			false, ""},
+		"taken up, and evaluated": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny),
+			failed(e, s, 3, true), evaluated("e", s, pratique.Allow)},
 			"evaluated", false, pratique.Allow},
-		"evaluated before":            {[]pratique.Fact{evaluated("other", s, pratique.Allow), seen(e, s), settled(e, s, pratique.StateAllowed)}, "allowed", true, pratique.Allow},
-		"evaluated before, not ended": {[]pratique.Fact{evaluated("other", s, pratique.Deny), seen(e, s)}, "resolved", false, ""},
-		"superseded":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateSuperseded)}, "superseded", true, pratique.Allow},
-		"ignored":                     {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateIgnored)}, "ignored", true, ""},
-		"denied, then failed": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), failed(e, s, 3, true), settled(e, s, pratique.StateFailed)},
+		"evaluated before": {[]pratique.Fact{evaluated("other", s, pratique.Allow),
+			seen(e, s), settled(e, s, pratique.StateAllowed)}, "allowed", true, pratique.Allow},
+		"evaluated before, not ended": {[]pratique.Fact{evaluated("other", s, pratique.Deny),
+			seen(e, s)}, "resolved", false, ""},
+		"superseded": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateSuperseded)}, "superseded", true, pratique.Allow},
+		"ignored": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateIgnored)}, "ignored", true, ""},
+		"denied, then failed": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny),
+			failed(e, s, 3, true), settled(e, s, pratique.StateFailed)},
 			"failed", true, ""},
-		"denied by a later policy": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow), deployed, settled(e, s, pratique.StateDeployed), evaluated("", s, pratique.Deny)},
+		"denied by a later policy": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow),
+			deployed, settled(e, s, pratique.StateDeployed), evaluated("", s, pratique.Deny)},
 			"deployed", true, pratique.Allow},
 		"canceled before it was seen": {[]pratique.Fact{received, canceled}, "canceled", true, ""},
-		"canceled, seen afterwards":   {[]pratique.Fact{received, canceled, seen(e, s), settled(e, s, pratique.StateCanceled)}, "canceled", true, ""},
-		"canceled, then denied": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny), canceled, settled(e, s, pratique.StateDenied)},
+		"canceled, seen afterwards": {[]pratique.Fact{received, canceled, seen(e, s),
+			settled(e, s, pratique.StateCanceled)}, "canceled", true, ""},
+		"canceled, then denied": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny),
+			canceled, settled(e, s, pratique.StateDenied)},
 			"canceled", true, ""},
-		"canceled, then failed":               {[]pratique.Fact{seen(e, s), canceled, failed(e, s, 3, true), settled(e, s, pratique.StateFailed)}, "canceled", true, ""},
-		"canceled while it was committed":     {[]pratique.Fact{seen(e, s), canceled, deployed, settled(e, s, pratique.StateDeployed)}, "deployed", true, pratique.Allow},
-		"canceled too late":                   {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied), canceled}, "denied", true, pratique.Deny},
-		"canceled after it failed":            {[]pratique.Fact{received, unresolved, canceled}, "failed", true, ""},
-		"canceled between failure and record": {[]pratique.Fact{received, failed(e, s, 3, true), canceled}, "canceled", true, ""},
-		"evaluated again for it": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow), settled(e, s, pratique.StateDeployed), evaluated("e", s, pratique.Deny)},
+		"canceled, then failed": {[]pratique.Fact{seen(e, s), canceled,
+			failed(e, s, 3, true), settled(e, s, pratique.StateFailed)}, "canceled", true, ""},
+		"canceled while it was committed": {[]pratique.Fact{seen(e, s), canceled, deployed,
+			settled(e, s, pratique.StateDeployed)}, "deployed", true, pratique.Allow},
+		"canceled too late": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateDenied), canceled}, "denied", true, pratique.Deny},
+		"canceled after it failed": {[]pratique.Fact{received, unresolved, canceled},
+			"failed", true, ""},
+		"canceled between failure and record": {[]pratique.Fact{received, failed(e, s, 3, true),
+			canceled}, "canceled", true, ""},
+		"evaluated again for it": {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow),
+			settled(e, s, pratique.StateDeployed), evaluated("e", s, pratique.Deny)},
 			"deployed", true, pratique.Allow},
 	}
 	for name, tt := range tests {
@@ -90,7 +124,8 @@ func TestEventStates(t *testing.T) {
 				apply(t, ix, pratique.Entry{Seq: uint64(i + 1), Fact: f})
 			}
 			got, err := ix.Event("e")
-			if err != nil || got.State != tt.state || got.Done != tt.done || got.Outcome != tt.outcome || got.Ref != e.Ref {
+			if err != nil || got.State != tt.state || got.Done != tt.done ||
+				got.Outcome != tt.outcome || got.Ref != e.Ref {
 				t.Errorf("%+v %v", got, err)
 			}
 			if len(got.Reasons) > 0 && got.Outcome != pratique.Deny {
@@ -106,8 +141,8 @@ func TestEventStates(t *testing.T) {
 	}
 }
 
-// The reasons of an end are those of the verdict that it names, whichever event that verdict was made for, and
-// nothing that is found out later changes them.
+// The reasons of an end are those of the verdict that it names, whichever event that verdict was
+// made for, and nothing that is found out later changes them.
 func TestReasonsAreThoseOfTheEnd(t *testing.T) {
 	t.Parallel()
 	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
@@ -125,11 +160,16 @@ func TestReasonsAreThoseOfTheEnd(t *testing.T) {
 		facts []pratique.Fact
 		want  []pratique.Reason
 	}{
-		"its own":              {[]pratique.Fact{seen(e, s), because("e", "one"), end("one")}, []pratique.Reason{{Rule: "one"}}},
-		"another's":            {[]pratique.Fact{because("other", "one"), seen(e, s), end("one")}, []pratique.Reason{{Rule: "one"}}},
-		"its own, not newest":  {[]pratique.Fact{because("e", "one"), because("other", "two"), seen(e, s), end("one")}, []pratique.Reason{{Rule: "one"}}},
-		"another's newer":      {[]pratique.Fact{because("e", "one"), because("other", "two"), seen(e, s), end("two")}, []pratique.Reason{{Rule: "two"}}},
-		"not the newest":       {[]pratique.Fact{because("other", "one"), because("other", "two"), seen(e, s), end("one")}, nil},
+		"its own": {[]pratique.Fact{seen(e, s), because("e", "one"), end("one")},
+			[]pratique.Reason{{Rule: "one"}}},
+		"another's": {[]pratique.Fact{because("other", "one"), seen(e, s), end("one")},
+			[]pratique.Reason{{Rule: "one"}}},
+		"its own, not newest": {[]pratique.Fact{because("e", "one"), because("other", "two"),
+			seen(e, s), end("one")}, []pratique.Reason{{Rule: "one"}}},
+		"another's newer": {[]pratique.Fact{because("e", "one"), because("other", "two"),
+			seen(e, s), end("two")}, []pratique.Reason{{Rule: "two"}}},
+		"not the newest": {[]pratique.Fact{because("other", "one"), because("other", "two"),
+			seen(e, s), end("one")}, nil},
 		"no record of verdict": {[]pratique.Fact{seen(e, s), end("one")}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -137,7 +177,8 @@ func TestReasonsAreThoseOfTheEnd(t *testing.T) {
 			ix := fresh(t)
 			apply(t, ix, entries(1, tt.facts...)...)
 			before, err := ix.Event("e")
-			if err != nil || before.Verdict != pratique.As[pratique.Completed](tt.facts[len(tt.facts)-1]).Verdict {
+			if err != nil ||
+				before.Verdict != pratique.As[pratique.Completed](tt.facts[len(tt.facts)-1]).Verdict {
 				t.Errorf("%+v, %v", before, err)
 			}
 			equal(t, "reasons", tt.want, before.Reasons)
@@ -158,18 +199,31 @@ func TestStateOfRecord(t *testing.T) {
 		facts []pratique.Fact
 		want  pratique.State
 	}{
-		"evaluated":                    {[]pratique.Fact{seen(e, s), evaluated("e", s, pratique.Deny)}, "evaluated"},
-		"settled":                      {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateDenied)}, "denied"},
-		"evaluated again":              {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), evaluated("", s, pratique.Deny)}, "allowed"},
-		"pushed again":                 {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e2, s)}, "resolved"},
-		"redelivered":                  {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e, s), evaluated("e", s, pratique.Deny)}, "allowed"},
-		"redelivered after failing":    {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e, s)}, "failed"},
-		"redelivered, another goes on": {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateAllowed), seen(e2, s), evaluated("e2", s, pratique.Deny), seen(e, s)}, "evaluated"},
-		"failed, then pushed again":    {[]pratique.Fact{seen(e, s), settled(e, s, pratique.StateFailed), seen(e2, s)}, "resolved"},
-		"an attempt failed":            {[]pratique.Fact{seen(e, s), failed(e, s, 1, false)}, "resolved"},
-		"failed":                       {[]pratique.Fact{seen(e, s), failed(e, s, 1, false), failed(e, s, 2, true)}, "failed"},
-		"failed, then went on":         {[]pratique.Fact{failed(e, s, 2, true), seen(e, s), evaluated("e", s, pratique.Allow)}, "evaluated"},
-		"failed, and said so last":     {[]pratique.Fact{failed(e, s, 2, true), settled(e, s, pratique.StateFailed)}, "failed"},
+		"evaluated": {[]pratique.Fact{seen(e, s),
+			evaluated("e", s, pratique.Deny)}, "evaluated"},
+		"settled": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateDenied)}, "denied"},
+		"evaluated again": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateAllowed), evaluated("", s, pratique.Deny)}, "allowed"},
+		"pushed again": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateAllowed), seen(e2, s)}, "resolved"},
+		"redelivered": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateAllowed), seen(e, s), evaluated("e", s, pratique.Deny)},
+			"allowed"},
+		"redelivered after failing": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateFailed), seen(e, s)}, "failed"},
+		"redelivered, another goes on": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateAllowed), seen(e2, s), evaluated("e2", s, pratique.Deny),
+			seen(e, s)}, "evaluated"},
+		"failed, then pushed again": {[]pratique.Fact{seen(e, s),
+			settled(e, s, pratique.StateFailed), seen(e2, s)}, "resolved"},
+		"an attempt failed": {[]pratique.Fact{seen(e, s), failed(e, s, 1, false)}, "resolved"},
+		"failed": {[]pratique.Fact{seen(e, s), failed(e, s, 1, false),
+			failed(e, s, 2, true)}, "failed"},
+		"failed, then went on": {[]pratique.Fact{failed(e, s, 2, true), seen(e, s),
+			evaluated("e", s, pratique.Allow)}, "evaluated"},
+		"failed, and said so last": {[]pratique.Fact{failed(e, s, 2, true),
+			settled(e, s, pratique.StateFailed)}, "failed"},
 	}
 	for name, tt := range tests {
 		var r pratique.Record
@@ -182,26 +236,32 @@ func TestStateOfRecord(t *testing.T) {
 	}
 }
 
-// An image that is in Git stays deployed when somebody submits it by digest, which asks for no target; his own
-// event ended as allowed all the same. A denial of the image is news, and an image without commits is only allowed.
+// An image that is in Git stays deployed when somebody submits it by digest, which asks for no
+// target; his own event ended as allowed all the same. A denial of the image is news, and an image
+// without commits is only allowed.
 func TestDeployedStaysDeployed(t *testing.T) {
 	t.Parallel()
-	push, byDigest, s := event("push", repoA, "1", epoch), event("by-digest", repoA, "", epoch), subject(repoA, "a")
+	push, byDigest, s := event("push", repoA, "1", epoch), event("by-digest", repoA, "", epoch),
+		subject(repoA, "a")
 	byDigest.Ref.Digest = s.Digest
-	commit := pratique.Fact{Subject: s, Event: "push", At: epoch, By: "deploy@test", Body: &pratique.Commit{Target: "prod", ID: "c1"}}
-	deployed := []pratique.Fact{seen(push, s), evaluated("push", s, pratique.Allow), commit, settled(push, s, pratique.StateDeployed)}
-	drifted := pratique.Fact{Subject: s, At: epoch, By: "deploy@test", Body: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
+	commit := pratique.Fact{Subject: s, Event: "push", At: epoch, By: "deploy@test",
+		Body: &pratique.Commit{Target: "prod", ID: "c1"}}
+	deployed := []pratique.Fact{seen(push, s), evaluated("push", s, pratique.Allow), commit,
+		settled(push, s, pratique.StateDeployed)}
+	drifted := pratique.Fact{Subject: s, At: epoch, By: "deploy@test",
+		Body: &pratique.Drifted{Target: "prod", State: pratique.StateReverted}}
 	gone := append(deployed[:4:4], drifted)
 	for name, tt := range map[string]struct {
 		first     []pratique.Fact
 		end       pratique.State
 		wantImage pratique.State
 	}{
-		"allowed by digest":     {deployed, pratique.StateAllowed, "deployed"},
-		"denied by digest":      {deployed, pratique.StateDenied, "denied"},
-		"failed by digest":      {deployed, pratique.StateFailed, "failed"},
-		"never deployed":        {deployed[:2], pratique.StateAllowed, "allowed"},
-		"denied in between":     {append(deployed[:4:4], settled(event("x", repoA, "", epoch), s, pratique.StateDenied)), pratique.StateAllowed, "deployed"},
+		"allowed by digest": {deployed, pratique.StateAllowed, "deployed"},
+		"denied by digest":  {deployed, pratique.StateDenied, "denied"},
+		"failed by digest":  {deployed, pratique.StateFailed, "failed"},
+		"never deployed":    {deployed[:2], pratique.StateAllowed, "allowed"},
+		"denied in between": {append(deployed[:4:4], settled(event("x", repoA, "", epoch), s,
+			pratique.StateDenied)), pratique.StateAllowed, "deployed"},
 		"deployed to the end":   {deployed, pratique.StateDeployed, "deployed"},
 		"reverted in the end":   {deployed, pratique.StateReverted, "reverted"},
 		"allowed, gone by now":  {gone, pratique.StateAllowed, "allowed"},
@@ -210,7 +270,8 @@ func TestDeployedStaysDeployed(t *testing.T) {
 		"superseded in the end": {deployed, pratique.StateSuperseded, "superseded"},
 	} {
 		ix := fresh(t)
-		apply(t, ix, entries(1, append(tt.first[:len(tt.first):len(tt.first)], seen(byDigest, s), settled(byDigest, s, tt.end))...)...)
+		apply(t, ix, entries(1, append(tt.first[:len(tt.first):len(tt.first)], seen(byDigest, s),
+			settled(byDigest, s, tt.end))...)...)
 		page, err := ix.List(Query{State: tt.wantImage})
 		if err != nil || len(page.Items) != 1 {
 			t.Errorf("%s: %+v %v, want one image that is %s", name, page, err, tt.wantImage)
@@ -228,7 +289,8 @@ func TestDeployedStaysDeployed(t *testing.T) {
 func TestRecordWithManyFacts(t *testing.T) {
 	t.Parallel()
 	e, s := event("e", repoA, "1", epoch), subject(repoA, "a")
-	facts := []pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow), settled(e, s, pratique.StateAllowed)}
+	facts := []pratique.Fact{seen(e, s), evaluated("e", s, pratique.Allow),
+		settled(e, s, pratique.StateAllowed)}
 	for range 5 * pratique.MaxHistory {
 		facts = append(facts, evaluated("", s, pratique.Allow))
 	}
@@ -240,11 +302,13 @@ func TestRecordWithManyFacts(t *testing.T) {
 		apply(t, ix, pratique.Entry{Seq: uint64(9001 + i), Fact: f})
 	}
 	r, err := ix.Image(s)
-	if err != nil || len(r.History) != pratique.MaxHistory || r.Facts != len(facts) || r.State() != "allowed" {
+	if err != nil || len(r.History) != pratique.MaxHistory || r.Facts != len(facts) ||
+		r.State() != "allowed" {
 		t.Errorf("%d of %d facts, state %s, %v", len(r.History), r.Facts, r.State(), err)
 	}
 	page, err := ix.List(Query{})
-	if err != nil || len(page.Items) != 2 || page.Items[1].Subject != s || !page.Items[1].FirstAt.Equal(facts[0].At) {
+	if err != nil || len(page.Items) != 2 || page.Items[1].Subject != s ||
+		!page.Items[1].FirstAt.Equal(facts[0].At) {
 		t.Errorf("%+v %v", page, err)
 	}
 	path := ix.file.Path()
@@ -270,7 +334,8 @@ func TestDead(t *testing.T) {
 	}
 	failing := func(id string) pratique.Event {
 		e := event(id, repoA, "1", epoch)
-		add(pratique.Fact{Event: id, By: "receive@test", Body: &e}, settled(e, pratique.Subject{}, pratique.StateFailed))
+		add(pratique.Fact{Event: id, By: "receive@test", Body: &e}, settled(e, pratique.Subject{},
+			pratique.StateFailed))
 		return e
 	}
 	failing("f1")

@@ -1,6 +1,7 @@
-// Package index keeps a projection of the ledger in one bbolt file, made for the questions that people and
-// programs ask: what is known about a digest, what a tag means, what became of an event, what there is. The
-// file holds nothing that the ledger does not; it can be deleted and built again from position zero.
+// Package index keeps a projection of the ledger in one bbolt file, made for the questions that
+// people and programs ask: what is known about a digest, what a tag means, what became of an event,
+// what there is. The file holds nothing that the ledger does not; it can be deleted and built again
+// from position zero.
 package index
 
 import (
@@ -11,22 +12,25 @@ import (
 
 // The buckets. Integers in keys are big-endian, so that byte order is number order.
 var (
-	bucketRecords   = []byte("records")   // digest, repository → pratique.Record
-	bucketList      = []byte("list")      // position of the subject's first fact → Summary
-	bucketByRepo    = []byte("byrepo")    // repository, 0, position of the first fact → nothing
-	bucketTags      = []byte("tags")      // repository, 0, tag, 0, time, position → digest, and 1 if superseded
+	bucketRecords = []byte("records") // digest, repository → pratique.Record
+	bucketList    = []byte("list")    // position of the subject's first fact → Summary
+	bucketByRepo  = []byte("byrepo")  // repository, 0, position of the first fact → nothing
+	// repository, 0, tag, 0, time, position → digest, and 1 if superseded
+	bucketTags      = []byte("tags")
 	bucketImageTags = []byte("imagetags") // digest, repository, 0, tag → nothing
 	bucketParents   = []byte("parents")   // digest, repository, 0, digest of the index → nothing
 	bucketEvents    = []byte("events")    // event id → EventStatus
 	bucketDead      = []byte("dead")      // event id → nothing; those that failed or were canceled
 	bucketRejected  = []byte("rejected")  // position → why the fact could not be applied
-	bucketDenials   = []byte("denials")   // digest, repository → nothing; those that [Index.Denials] has to look at
+	// digest, repository → nothing; those that [Index.Denials] has to look at
+	bucketDenials = []byte("denials")
 	// bucketDeployments has target, 0, repository → pratique.Deployment.
 	bucketDeployments = []byte("deployments")
 )
 
 var allBuckets = [][]byte{
-	bucketRecords, bucketList, bucketByRepo, bucketTags, bucketImageTags, bucketParents, bucketEvents, bucketDead, bucketRejected,
+	bucketRecords, bucketList, bucketByRepo, bucketTags, bucketImageTags, bucketParents,
+	bucketEvents, bucketDead, bucketRejected,
 	bucketDenials, bucketDeployments,
 }
 
@@ -35,12 +39,14 @@ func schema() projection.Schema {
 	return projection.Schema{Name: "index", Version: 7, Buckets: allBuckets}
 }
 
-// Index is an open index file. Its methods may be called from several goroutines; there is one writer at a time.
+// Index is an open index file. Its methods may be called from several goroutines; there is one
+// writer at a time.
 type Index struct {
 	file *projection.File
 }
 
-// Open opens the file, and makes it if it is not there. The errors are those of [projection.OpenFile].
+// Open opens the file, and makes it if it is not there. The errors are those of
+// [projection.OpenFile].
 func Open(path string) (*Index, error) {
 	file, err := projection.OpenFile(path, schema())
 	if err != nil {

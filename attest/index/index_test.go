@@ -23,13 +23,16 @@ var epoch = time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
 
 var (
 	repoA = pratique.Repository{Registry: "registry.example", Path: "team/app"}
-	repoB = pratique.Repository{Registry: "registry.example", Path: "team/app2"} // a prefix of one must not match the other
+	// a prefix of one must not match the other
+	repoB = pratique.Repository{Registry: "registry.example", Path: "team/app2"}
 )
 
 // equal compares values, telling neither nil from empty nor one spelling of a time from another.
 func equal(t testing.TB, what string, want, got any) {
 	t.Helper()
-	opts := cmp.Options{cmpopts.EquateEmpty(), cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })}
+	opts := cmp.Options{cmpopts.EquateEmpty(), cmp.Comparer(func(a, b pratique.Digest) bool {
+		return a == b
+	})}
 	if diff := cmp.Diff(want, got, opts); diff != "" {
 		t.Fatalf("%s (-want +got):\n%s", what, diff)
 	}
@@ -43,7 +46,8 @@ func subject(r pratique.Repository, name string) pratique.Subject {
 
 func event(id string, r pratique.Repository, tag string, at time.Time) pratique.Event {
 	return pratique.Event{
-		ID: id, Ref: pratique.ImageRef{Repository: r, Tag: tag}, Source: "test", Priority: pratique.PriorityPush, OccurredAt: at, ReceivedAt: at.Add(time.Second),
+		ID: id, Ref: pratique.ImageRef{Repository: r, Tag: tag}, Source: "test",
+		Priority: pratique.PriorityPush, OccurredAt: at, ReceivedAt: at.Add(time.Second),
 	}
 }
 
@@ -59,7 +63,8 @@ func evaluated(e string, s pratique.Subject, o pratique.Outcome) pratique.Fact {
 	if o == pratique.Deny {
 		v.Reasons = []pratique.Reason{{Rule: "severity", Message: "HIGH"}}
 	}
-	return pratique.Fact{Subject: s, Event: e, At: epoch, By: "attest@test", Body: &pratique.Evaluated{Verdict: v, Digest: verdictDigest(s, o)}}
+	return pratique.Fact{Subject: s, Event: e, At: epoch, By: "attest@test",
+		Body: &pratique.Evaluated{Verdict: v, Digest: verdictDigest(s, o)}}
 }
 
 func verdictDigest(s pratique.Subject, o pratique.Outcome) pratique.Digest {
@@ -76,7 +81,8 @@ func settled(e pratique.Event, s pratique.Subject, state pratique.State) pratiqu
 func failed(e pratique.Event, s pratique.Subject, attempt int, final bool) pratique.Fact {
 	return pratique.Fact{
 		Subject: s, Event: e.ID, At: epoch, By: "inspect@test",
-		Body: &pratique.Failed{Stage: "inspect", Kind: pratique.Unavailable, Message: "no answer", Ref: e.Ref, Attempts: attempt, Final: final},
+		Body: &pratique.Failed{Stage: "inspect", Kind: pratique.Unavailable, Message: "no answer",
+			Ref: e.Ref, Attempts: attempt, Final: final},
 	}
 }
 
@@ -145,7 +151,8 @@ func TestPositionAndReplay(t *testing.T) {
 	if err != nil || len(r.History) != 2 {
 		t.Fatalf("replayed facts were folded again: %v %v", r.History, err)
 	}
-	err = ix.Apply(t.Context(), []pratique.Entry{{Seq: 9, Fact: all[0].Fact}, {Seq: 8, Fact: all[1].Fact}})
+	err = ix.Apply(t.Context(), []pratique.Entry{{Seq: 9, Fact: all[0].Fact},
+		{Seq: 8, Fact: all[1].Fact}})
 	if pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("descending positions: %v", err)
 	}
@@ -157,7 +164,9 @@ func TestPositionAndReplay(t *testing.T) {
 func TestRejectedFactsAreCountedAndDoNotStop(t *testing.T) {
 	t.Parallel()
 	ix, s := fresh(t), subject(repoA, "a")
-	apply(t, ix, pratique.Entry{Seq: 1, Fact: pratique.Fact{Subject: s, Body: (*pratique.Resolved)(nil)}}, pratique.Entry{Seq: 2}, pratique.Entry{Seq: 3, Fact: evaluated("", s, pratique.Allow)})
+	apply(t, ix,
+		pratique.Entry{Seq: 1, Fact: pratique.Fact{Subject: s, Body: (*pratique.Resolved)(nil)}},
+		pratique.Entry{Seq: 2}, pratique.Entry{Seq: 3, Fact: evaluated("", s, pratique.Allow)})
 	stats, err := ix.Stats()
 	if err != nil || stats.Rejected != 2 || stats.Images != 1 || stats.Position != 3 {
 		t.Errorf("%+v %v", stats, err)
@@ -171,7 +180,8 @@ func TestParents(t *testing.T) {
 	c := pratique.Child{Digest: child.Digest, Platform: "linux/amd64"}
 	e := event("1", repoA, "v1", epoch)
 	ofChild := seen(e, child)
-	pratique.As[pratique.Resolved](ofChild).Manifest.Subject = one // a fact about the child that repeats its parent's manifest
+	// a fact about the child that repeats its parent's manifest
+	pratique.As[pratique.Resolved](ofChild).Manifest.Subject = one
 	apply(t, ix, entries(1, seen(e, one, c), seen(event("2", repoA, "", epoch), two, c), ofChild)...)
 	links, err := ix.Links(child)
 	if err != nil || len(links.Parents) != 2 || len(links.Tags) != 0 {
@@ -185,9 +195,11 @@ func TestParents(t *testing.T) {
 func TestImagesOfOneDigestInTwoRepositories(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
-	apply(t, ix, entries(1, evaluated("", subject(repoB, "a"), pratique.Deny), evaluated("", subject(repoA, "a"), pratique.Allow))...)
+	apply(t, ix, entries(1, evaluated("", subject(repoB, "a"), pratique.Deny),
+		evaluated("", subject(repoA, "a"), pratique.Allow))...)
 	records, err := ix.Images(digest("a"))
-	if err != nil || len(records) != 2 || records[0].Subject.Repository != repoA || records[1].Evaluated.Verdict.Outcome != pratique.Deny {
+	if err != nil || len(records) != 2 || records[0].Subject.Repository != repoA ||
+		records[1].Evaluated.Verdict.Outcome != pratique.Deny {
 		t.Errorf("%+v %v", records, err)
 	}
 	if _, err := ix.Images(digest("b")); pratique.KindOf(err) != pratique.NotFound {
@@ -200,7 +212,9 @@ func TestOpenRefuses(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "index.db")
 	ix := open(t, path)
-	if err := ix.file.Update("spoil", func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("99")) }); err != nil {
+	if err := ix.file.Update("spoil", func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("99"))
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := ix.Close(); err != nil {
@@ -208,7 +222,8 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	_, err := Open(path)
 	var schema *projection.SchemaError
-	if !errors.As(err, &schema) || schema.Have != 99 || pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "pratique projections rebuild index") {
+	if !errors.As(err, &schema) || schema.Have != 99 || pratique.KindOf(err) != pratique.Corrupt ||
+		!strings.Contains(err.Error(), "pratique projections rebuild index") {
 		t.Errorf("other schema: %v", err)
 	}
 	if _, _, err := Check(path); !errors.As(err, &schema) {
@@ -218,7 +233,8 @@ func TestOpenRefuses(t *testing.T) {
 	if err := os.WriteFile(garbage, []byte(strings.Repeat("not a database ", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(garbage); pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "rebuild") {
+	if _, err := Open(garbage); pratique.KindOf(err) != pratique.Corrupt ||
+		!strings.Contains(err.Error(), "rebuild") {
 		t.Errorf("garbage: %v (%v)", err, pratique.KindOf(err))
 	}
 	if _, _, err := Check(filepath.Join(dir, "absent.db")); pratique.KindOf(err) != pratique.NotFound {
@@ -240,17 +256,31 @@ func TestCheckFindsDamage(t *testing.T) {
 		spoil func(tx *bbolt.Tx) error
 		want  string
 	}{
-		"none":       {func(*bbolt.Tx) error { return nil }, ""},
-		"unreadable": {func(tx *bbolt.Tx) error { return tx.Bucket(bucketRecords).Put(subjectKey(s), []byte("{")) }, "record"},
+		"none": {func(*bbolt.Tx) error { return nil }, ""},
+		"unreadable": {func(tx *bbolt.Tx) error {
+			return tx.Bucket(bucketRecords).Put(subjectKey(s), []byte("{"))
+		}, "record"},
 		"wrong key": {func(tx *bbolt.Tx) error {
 			return boltfile.PutJSON(tx.Bucket(bucketRecords), subjectKey(s), pratique.Record{})
 		}, "is of"},
-		"not in list":     {func(tx *bbolt.Tx) error { return tx.Bucket(bucketList).Delete(first) }, "not in the list"},
-		"not in repo":     {func(tx *bbolt.Tx) error { return tx.Bucket(bucketByRepo).Delete(join([]byte(repoA.String()), first)) }, "list of its repository"},
-		"no record":       {func(tx *bbolt.Tx) error { return tx.Bucket(bucketRecords).Delete(subjectKey(s)) }, "has no record"},
-		"position behind": {func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("position"), number(0)) }, "beyond the position"},
-		"broken event":    {func(tx *bbolt.Tx) error { return tx.Bucket(bucketEvents).Put([]byte("e"), []byte("[]")) }, "event"},
-		"no bucket":       {func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketParents) }, "missing"},
+		"not in list": {func(tx *bbolt.Tx) error {
+			return tx.Bucket(bucketList).Delete(first)
+		}, "not in the list"},
+		"not in repo": {func(tx *bbolt.Tx) error {
+			return tx.Bucket(bucketByRepo).Delete(join([]byte(repoA.String()), first))
+		}, "list of its repository"},
+		"no record": {func(tx *bbolt.Tx) error {
+			return tx.Bucket(bucketRecords).Delete(subjectKey(s))
+		}, "has no record"},
+		"position behind": {func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte("meta")).Put([]byte("position"), number(0))
+		}, "beyond the position"},
+		"broken event": {func(tx *bbolt.Tx) error {
+			return tx.Bucket(bucketEvents).Put([]byte("e"), []byte("[]"))
+		}, "event"},
+		"no bucket": {func(tx *bbolt.Tx) error {
+			return tx.DeleteBucket(bucketParents)
+		}, "missing"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -265,7 +295,8 @@ func TestCheckFindsDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, problems, err := Check(path)
-			if err != nil || (tt.want == "") != (len(problems) == 0) || !strings.Contains(strings.Join(problems, "\n"), tt.want) {
+			if err != nil || (tt.want == "") != (len(problems) == 0) ||
+				!strings.Contains(strings.Join(problems, "\n"), tt.want) {
 				t.Errorf("%q %v", problems, err)
 			}
 		})

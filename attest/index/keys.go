@@ -25,7 +25,8 @@ func instant(t time.Time) []byte {
 }
 
 func instantFromKey(raw []byte) time.Time {
-	return time.Unix(0, int64(binary.BigEndian.Uint64(raw))).UTC() //nolint:gosec // the bits that instant wrote
+	return time.Unix(0,
+		int64(binary.BigEndian.Uint64(raw))).UTC() //nolint:gosec // the bits that instant wrote
 }
 
 // join puts a zero byte after each part but the last; neither repositories nor tags contain one.

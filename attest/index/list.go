@@ -18,13 +18,15 @@ const (
 	MaxLimit     = 200
 )
 
-// maxExamined bounds the work for one page, so a rare filter gives short pages instead of long transactions.
+// maxExamined bounds the work for one page, so a rare filter gives short pages instead of long
+// transactions.
 const maxExamined = 2000
 
 // Query asks for a page of summaries. Zero fields do not filter, but for State.
 type Query struct {
 	Repository pratique.Repository
-	// State is one of [pratique.States]. Empty means all but ignored, since what is ignored is no image.
+	// State is one of [pratique.States]. Empty means all but ignored, since what is ignored is no
+	// image.
 	State   pratique.State
 	Outcome pratique.Outcome
 	// Limit is how many are wanted; 0 means 50, and more than 200 is an error.
@@ -33,8 +35,9 @@ type Query struct {
 	Cursor string
 }
 
-// Page is a part of a list. Next is the cursor of the following page, empty on the last. A page may be short,
-// even empty, and still have a next one: filters are applied to a bounded number of images at a time.
+// Page is a part of a list. Next is the cursor of the following page, empty on the last. A page may
+// be short, even empty, and still have a next one: filters are applied to a bounded number of
+// images at a time.
 type Page struct {
 	Items []Summary
 	Next  string
@@ -59,9 +62,9 @@ type Summary struct {
 	UpdatedAt time.Time `json:"updatedAt"`
 }
 
-// List returns images, the one that was first seen last coming first. That order never changes, so a walk
-// with cursors meets every image that was there when it began exactly once, whatever is written meanwhile.
-// The error is of kind Invalid for a limit or a cursor that does not fit.
+// List returns images, the one that was first seen last coming first. That order never changes, so
+// a walk with cursors meets every image that was there when it began exactly once, whatever is
+// written meanwhile. The error is of kind Invalid for a limit or a cursor that does not fit.
 func (ix *Index) List(q Query) (Page, error) {
 	const op = "list images"
 	limit, err := pageLimit(op, q.Limit)

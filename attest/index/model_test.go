@@ -39,7 +39,8 @@ func (g *generator) fact() pratique.Fact {
 	switch g.random.IntN(10) {
 	case 0, 1:
 		g.events++
-		e := event(fmt.Sprint("event", g.events), s.Repository, fmt.Sprint("v", g.random.IntN(4)), g.clock)
+		e := event(fmt.Sprint("event", g.events), s.Repository, fmt.Sprint("v", g.random.IntN(4)),
+			g.clock)
 		if g.random.IntN(3) == 0 {
 			e.Source, e.OccurredAt = SourceSubmission, time.Time{}
 		}
@@ -58,19 +59,22 @@ func (g *generator) fact() pratique.Fact {
 	case 4:
 		return failed(event(id, s.Repository, "v1", g.clock), s, g.random.IntN(4), g.random.IntN(3) == 0)
 	case 5:
-		states := []pratique.State{pratique.StateAllowed, pratique.StateDenied, pratique.StateSuperseded, pratique.StateIgnored}
+		states := []pratique.State{pratique.StateAllowed, pratique.StateDenied,
+			pratique.StateSuperseded, pratique.StateIgnored}
 		f := settled(event(id, s.Repository, "v1", g.clock), s, states[g.random.IntN(len(states))])
 		if g.random.IntN(2) == 0 {
 			pratique.As[pratique.Completed](f).Verdict = verdictDigest(s, pratique.Deny)
 		}
 		return f
 	case 6:
-		return pratique.Fact{Subject: s, Event: id, At: g.clock, Body: &pratique.Commit{Target: g.target(), Tag: fmt.Sprint("v", g.random.IntN(4)), ID: id}}
+		return pratique.Fact{Subject: s, Event: id, At: g.clock,
+			Body: &pratique.Commit{Target: g.target(), Tag: fmt.Sprint("v", g.random.IntN(4)), ID: id}}
 	case 7:
 		e := event(fmt.Sprint("unresolved", g.events), s.Repository, "v1", g.clock)
 		return pratique.Fact{Event: e.ID, At: g.clock, Body: &e}
 	case 8:
-		return pratique.Fact{Subject: s, At: g.clock, Body: &pratique.Drifted{Target: g.target(), State: pratique.StateReverted}}
+		return pratique.Fact{Subject: s, At: g.clock, Body: &pratique.Drifted{Target: g.target(),
+			State: pratique.StateReverted}}
 	default:
 		return pratique.Fact{Subject: s, At: g.clock, Body: &pratique.Scanned{
 			Report: s.Digest, Counts: pratique.Counts{pratique.SeverityHigh: g.random.IntN(9)},
@@ -93,7 +97,8 @@ type model struct {
 func newModel() *model {
 	return &model{
 		records: map[pratique.Subject]*pratique.Record{}, events: map[string]*EventStatus{},
-		tags: map[pratique.ImageRef][]TagStep{}, parents: map[pratique.Subject]map[pratique.Subject]bool{},
+		tags:        map[pratique.ImageRef][]TagStep{},
+		parents:     map[pratique.Subject]map[pratique.Subject]bool{},
 		deployments: map[pratique.DeploymentKey]*pratique.Deployment{},
 	}
 }
@@ -112,10 +117,12 @@ func (m *model) apply(seq uint64, f pratique.Fact) {
 	if f.Subject.IsZero() {
 		return
 	}
-	if s := m.events[f.Event]; pratique.As[pratique.Completed](f) != nil && s.State == "superseded" && s.Subject == f.Subject {
+	if s := m.events[f.Event]; pratique.As[pratique.Completed](f) != nil &&
+		s.State == "superseded" && s.Subject == f.Subject {
 		steps := m.tags[pratique.ImageRef{Repository: s.Ref.Repository, Tag: s.Ref.Tag}]
 		for i := range steps {
-			if steps[i].Digest == s.Subject.Digest && steps[i].At.Equal(pushedAt(s.OccurredAt, s.ReceivedAt)) {
+			if steps[i].Digest == s.Subject.Digest &&
+				steps[i].At.Equal(pushedAt(s.OccurredAt, s.ReceivedAt)) {
 				steps[i].Superseded = true
 			}
 		}
@@ -216,15 +223,21 @@ func (m *model) compare(t *testing.T, ix *Index) {
 
 func (m *model) compareLists(t *testing.T, ix *Index) {
 	t.Helper()
-	for _, q := range []Query{{Limit: 3}, {Limit: 7, Repository: repoA}, {Limit: 2, Outcome: pratique.Deny}, {State: "allowed"}, {State: "ignored"}, {Repository: repoB, Outcome: pratique.Allow, Limit: 1}} {
+	for _, q := range []Query{{Limit: 3}, {Limit: 7, Repository: repoA},
+		{Limit: 2, Outcome: pratique.Deny}, {State: "allowed"}, {State: "ignored"},
+		{Repository: repoB, Outcome: pratique.Allow, Limit: 1}} {
 		var want []pratique.Record
 		for _, r := range m.records {
 			s := summarise(*r)
-			if (q.Repository.IsZero() || q.Repository == s.Subject.Repository) && (q.State == "" && s.State != "ignored" || q.State == s.State) && (q.Outcome == "" || q.Outcome == s.Outcome) {
+			if (q.Repository.IsZero() || q.Repository == s.Subject.Repository) &&
+				(q.State == "" && s.State != "ignored" || q.State == s.State) &&
+				(q.Outcome == "" || q.Outcome == s.Outcome) {
 				want = append(want, *r)
 			}
 		}
-		slices.SortFunc(want, func(a, b pratique.Record) int { return int(b.History[0].Seq) - int(a.History[0].Seq) })
+		slices.SortFunc(want, func(a, b pratique.Record) int {
+			return int(b.History[0].Seq) - int(a.History[0].Seq)
+		})
 		got := walk(t, ix, q)
 		if len(got) != len(want) {
 			t.Fatalf("%+v: %d items, want %d", q, len(got), len(want))
@@ -253,8 +266,8 @@ func walk(t testing.TB, ix *Index, q Query) []Summary {
 	}
 }
 
-// Random facts in random batches, with overlaps and a reopening in the middle, give what the model gives; and
-// so does a replay from zero.
+// Random facts in random batches, with overlaps and a reopening in the middle, give what the model
+// gives; and so does a replay from zero.
 func TestAgainstModel(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(6) {
@@ -309,13 +322,15 @@ func TestAgainstModel(t *testing.T) {
 	}
 }
 
-// A walk meets every image that was there at its beginning exactly once, while others are added and all change.
+// A walk meets every image that was there at its beginning exactly once, while others are added and
+// all change.
 func TestWalkUnderWrites(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
 	const before = 60
 	for i := range before {
-		apply(t, ix, pratique.Entry{Seq: uint64(i + 1), Fact: evaluated("", subject(repoA, fmt.Sprint("image", i)), pratique.Allow)})
+		apply(t, ix, pratique.Entry{Seq: uint64(i + 1),
+			Fact: evaluated("", subject(repoA, fmt.Sprint("image", i)), pratique.Allow)})
 	}
 	stop, writer := make(chan struct{}), sync.WaitGroup{}
 	writer.Go(func() {
@@ -327,7 +342,9 @@ func TestWalkUnderWrites(t *testing.T) {
 			default:
 			}
 			name := fmt.Sprint("image", random.IntN(before*2))
-			if err := ix.Apply(t.Context(), []pratique.Entry{{Seq: seq, Fact: evaluated("", subject(repoA, name), pratique.Deny)}}); err != nil {
+			if err := ix.Apply(t.Context(),
+				[]pratique.Entry{{Seq: seq, Fact: evaluated("", subject(repoA, name),
+					pratique.Deny)}}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -358,7 +375,8 @@ func TestListRefuses(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)
 	for i := range 3 {
-		apply(t, ix, pratique.Entry{Seq: uint64(i + 1), Fact: evaluated("", subject(repoA, fmt.Sprint(i)), pratique.Allow)})
+		apply(t, ix, pratique.Entry{Seq: uint64(i + 1),
+			Fact: evaluated("", subject(repoA, fmt.Sprint(i)), pratique.Allow)})
 	}
 	page, err := ix.List(Query{Limit: 1})
 	if err != nil || page.Next == "" {

@@ -13,8 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
-// TagName is a tag that was pushed with a digest. Current is false if it names another digest by now; see
-// [Index.Tag] for what counts.
+// TagName is a tag that was pushed with a digest. Current is false if it names another digest by
+// now; see [Index.Tag] for what counts.
 type TagName struct {
 	Tag     string `json:"tag"`
 	Current bool   `json:"current"`
@@ -27,8 +27,8 @@ type Links struct {
 	Parents []pratique.Subject `json:"parents,omitempty"`
 }
 
-// Images returns the records of a digest, one for each repository that it is in, sorted by repository.
-// The error is of kind NotFound if there is none.
+// Images returns the records of a digest, one for each repository that it is in, sorted by
+// repository. The error is of kind NotFound if there is none.
 func (ix *Index) Images(d pratique.Digest) ([]pratique.Record, error) {
 	const op = "find image"
 	var raws [][]byte
@@ -63,7 +63,8 @@ func (ix *Index) Links(s pratique.Subject) (Links, error) {
 		for k, _ := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, _ = c.Next() {
 			tag := string(k[len(prefix):])
 			newest := tagHistory(tx, s.Repository, tag, 1)
-			links.Tags = append(links.Tags, TagName{Tag: tag, Current: len(newest) == 1 && newest[0].Digest == s.Digest})
+			links.Tags = append(links.Tags, TagName{Tag: tag, Current: len(newest) == 1 &&
+				newest[0].Digest == s.Digest})
 		}
 		links.Parents = slices.Collect(parentsOf(tx, s))
 		return nil
@@ -71,9 +72,10 @@ func (ix *Index) Links(s pratique.Subject) (Links, error) {
 	return links, err
 }
 
-// Event returns how far the work for an event has come. Once it is done the answer stays the same, whatever
-// becomes known about the image, unless a failed event is taken up again. The error is of kind NotFound if nothing
-// is known of the event (yet: the index follows the ledger at a small distance).
+// Event returns how far the work for an event has come. Once it is done the answer stays the same,
+// whatever becomes known about the image, unless a failed event is taken up again. The error is of
+// kind NotFound if nothing is known of the event (yet: the index follows the ledger at a small
+// distance).
 func (ix *Index) Event(id string) (EventStatus, error) {
 	const op = "find event"
 	var status EventStatus
@@ -87,10 +89,11 @@ func (ix *Index) Event(id string) (EventStatus, error) {
 	return status, err
 }
 
-// Dead returns the events whose work ended without an answer, failed or canceled, and was not taken in anew. State is
-// one of the two, or empty for both; those that ended before since are left out. The one that ended last comes first, at
-// most limit; more says that there are others.
-func (ix *Index) Dead(state pratique.State, since time.Time, limit int) (all []EventStatus, more bool, err error) {
+// Dead returns the events whose work ended without an answer, failed or canceled, and was not taken
+// in anew. State is one of the two, or empty for both; those that ended before since are left out.
+// The one that ended last comes first, at most limit; more says that there are others.
+func (ix *Index) Dead(state pratique.State, since time.Time, limit int) (all []EventStatus,
+	more bool, err error) {
 	err = ix.view("list dead letters", func(tx *bbolt.Tx) error {
 		return tx.Bucket(bucketDead).ForEach(func(id, _ []byte) error {
 			var s EventStatus

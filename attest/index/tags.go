@@ -11,7 +11,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
-// SourceSubmission is the source of the events that people and programs submit. All other sources are receivers.
+// SourceSubmission is the source of the events that people and programs submit. All other sources
+// are receivers.
 const SourceSubmission = pratique.SourceSubmission
 
 // maxHistory bounds the answer of [Index.Tag].
@@ -29,18 +30,20 @@ type TagStep struct {
 var supersededMark = []byte{1}
 
 func stepFrom(instant, value []byte) TagStep {
-	return TagStep{Digest: boltfile.DigestFromKey(value), At: instantFromKey(instant), Superseded: len(value) > boltfile.DigestSize}
+	return TagStep{Digest: boltfile.DigestFromKey(value), At: instantFromKey(instant),
+		Superseded: len(value) > boltfile.DigestSize}
 }
 
-// tellsOfTag says whether a resolved event is evidence of what its tag names. A receiver's is: the registry
-// reported the push. A submission is only if it left the digest out, because then the registry was asked; with a
-// digest it is what somebody wishes, who need not be allowed to push.
+// tellsOfTag says whether a resolved event is evidence of what its tag names. A receiver's is: the
+// registry reported the push. A submission is only if it left the digest out, because then the
+// registry was asked; with a digest it is what somebody wishes, who need not be allowed to push.
 func tellsOfTag(e pratique.Event) bool {
 	return e.Ref.Tag != "" && (e.Source != SourceSubmission || e.Ref.ContentID().IsZero())
 }
 
-// pushedAt orders the pushes of a tag. The sender's time survives its retries, so a late delivery of an old
-// push stays old; but a sender cannot claim a time later than the one at which we heard of it.
+// pushedAt orders the pushes of a tag. The sender's time survives its retries, so a late delivery
+// of an old push stays old; but a sender cannot claim a time later than the one at which we heard
+// of it.
 func pushedAt(occurred, received time.Time) time.Time {
 	if occurred.IsZero() || occurred.After(received) {
 		return received
@@ -65,8 +68,8 @@ func (b *batch) putStep(prefix []byte, seq uint64, digest pratique.Digest, super
 	return b.tx.Bucket(bucketTags).Put(key, value)
 }
 
-// supersede marks the step of an event. Another event that reports the same push has the same step: what the
-// registry said of one goes for the other.
+// supersede marks the step of an event. Another event that reports the same push has the same step:
+// what the registry said of one goes for the other.
 func (b *batch) supersede(e *EventStatus) error {
 	prefix := stepPrefix(e.Subject.Repository, e.Ref.Tag, e.OccurredAt, e.ReceivedAt)
 	key, value := b.findStep(prefix, e.Subject.Digest)
@@ -76,7 +79,8 @@ func (b *batch) supersede(e *EventStatus) error {
 	return b.tx.Bucket(bucketTags).Put(key, slices.Concat(value, supersededMark))
 }
 
-// findStep returns copies of a step's key and value, nil if there is none of that instant and digest.
+// findStep returns copies of a step's key and value, nil if there is none of that instant and
+// digest.
 func (b *batch) findStep(prefix []byte, digest pratique.Digest) (key, value []byte) {
 	c, want := b.tx.Bucket(bucketTags).Cursor(), boltfile.DigestKey(digest)
 	for k, v := c.Seek(prefix); k != nil && bytes.HasPrefix(k, prefix); k, v = c.Next() {
@@ -89,15 +93,17 @@ func (b *batch) findStep(prefix []byte, digest pratique.Digest) (key, value []by
 
 // Tag returns the history of a ref's tag, at most 100 steps. The first says what the tag names.
 //
-// Evidence are the notifications of receivers, and submissions that named no digest, for which the registry was
-// asked. The order is newest push first, by the time that its sender gave, so a late report of an old push does
-// not become the newest. A time can be wrong or forged, though, and the registry's word is better: steps whose
-// event was completed as superseded come after all others, and so are first only where nothing else is known.
-// The error is of kind NotFound if the tag was never seen, Invalid if the ref has no tag.
+// Evidence are the notifications of receivers, and submissions that named no digest, for which the
+// registry was asked. The order is newest push first, by the time that its sender gave, so a late
+// report of an old push does not become the newest. A time can be wrong or forged, though, and the
+// registry's word is better: steps whose event was completed as superseded come after all others,
+// and so are first only where nothing else is known. The error is of kind NotFound if the tag was
+// never seen, Invalid if the ref has no tag.
 func (ix *Index) Tag(ref pratique.ImageRef) ([]TagStep, error) {
 	const op = "find tag"
 	if ref.Tag == "" {
-		return nil, pratique.Wrap(pratique.Invalid, op, ref.String(), pratique.Errorf(pratique.Invalid, op, "there is no tag in it"))
+		return nil, pratique.Wrap(pratique.Invalid, op, ref.String(),
+			pratique.Errorf(pratique.Invalid, op, "there is no tag in it"))
 	}
 	var steps []TagStep
 	err := ix.view(op, func(tx *bbolt.Tx) error {
@@ -114,7 +120,8 @@ func tagHistory(tx *bbolt.Tx, repository pratique.Repository, tag string, limit 
 	var standing, superseded []TagStep
 	prefix := tagPrefix(repository, tag)
 	c := tx.Bucket(bucketTags).Cursor()
-	for k, v := seekLast(c, prefix); k != nil && bytes.HasPrefix(k, prefix) && len(standing) < limit; k, v = c.Prev() {
+	for k, v := seekLast(c, prefix); k != nil && bytes.HasPrefix(k, prefix) &&
+		len(standing) < limit; k, v = c.Prev() {
 		step := stepFrom(k[len(prefix):len(prefix)+8], v)
 		switch {
 		case !step.Superseded:

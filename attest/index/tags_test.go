@@ -26,7 +26,8 @@ func TestTagHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "history", []TagStep{{Digest: young.Digest, At: e2.OccurredAt}, {Digest: old.Digest, At: e1.OccurredAt}}, history)
+	equal(t, "history", []TagStep{{Digest: young.Digest, At: e2.OccurredAt},
+		{Digest: old.Digest, At: e1.OccurredAt}}, history)
 	if h, err := ix.Tag(liar.Ref); err != nil || h[0].Digest != young.Digest {
 		t.Errorf("a push from the future won: %v %v", h, err)
 	}
@@ -35,12 +36,14 @@ func TestTagHistory(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "tags", []TagName{{"v1", false}, {"v11", true}, {"v2", false}}, links.Tags)
-	for _, ref := range []pratique.ImageRef{{Repository: repoB, Tag: "v1"}, {Repository: repoA, Tag: "v"}} {
+	for _, ref := range []pratique.ImageRef{{Repository: repoB, Tag: "v1"},
+		{Repository: repoA, Tag: "v"}} {
 		if _, err := ix.Tag(ref); pratique.KindOf(err) != pratique.NotFound {
 			t.Errorf("%s: %v", ref, err)
 		}
 	}
-	if _, err := ix.Tag(pratique.ImageRef{Repository: repoA, Digest: digest("x")}); pratique.KindOf(err) != pratique.Invalid {
+	if _, err := ix.Tag(pratique.ImageRef{Repository: repoA,
+		Digest: digest("x")}); pratique.KindOf(err) != pratique.Invalid {
 		t.Errorf("no tag: %v", err)
 	}
 }
@@ -58,7 +61,8 @@ func TestTagPushesOfOneInstantKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// What a submission with a digest says about a tag is a wish: whoever may submit need not be allowed to push.
+// What a submission with a digest says about a tag is a wish: whoever may submit need not be
+// allowed to push.
 func TestSubmissionWithDigestSaysNothingAboutATag(t *testing.T) {
 	t.Parallel()
 	pushed, other := subject(repoA, "pushed"), subject(repoA, "other")
@@ -98,8 +102,8 @@ func TestSubmissionWithDigestSaysNothingAboutATag(t *testing.T) {
 	}
 }
 
-// A notification may be forged, or carry a clock that is ahead. When the gate finds that the tag names another
-// image, the registry's word stands.
+// A notification may be forged, or carry a clock that is ahead. When the gate finds that the tag
+// names another image, the registry's word stands.
 func TestSupersededPushIsNotWhatATagNames(t *testing.T) {
 	t.Parallel()
 	old, young := subject(repoA, "old"), subject(repoA, "new")
@@ -128,7 +132,8 @@ func TestSupersededPushIsNotWhatATagNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	equal(t, "history", []TagStep{{Digest: young.Digest, At: epoch}, {Digest: old.Digest, At: epoch.Add(time.Hour), Superseded: true}}, h)
+	equal(t, "history", []TagStep{{Digest: young.Digest, At: epoch},
+		{Digest: old.Digest, At: epoch.Add(time.Hour), Superseded: true}}, h)
 	if links, err := ix.Links(old); err != nil || len(links.Tags) != 1 || links.Tags[0].Current {
 		t.Errorf("%+v %v", links, err)
 	}
@@ -152,7 +157,8 @@ func TestSupersededPushIsNotWhatATagNames(t *testing.T) {
 	}
 }
 
-// A sender without a clock: each delivery of its event has another time, and none may win after the end.
+// A sender without a clock: each delivery of its event has another time, and none may win after the
+// end.
 func TestSupersededPushDeliveredLater(t *testing.T) {
 	t.Parallel()
 	old, young := subject(repoA, "old"), subject(repoA, "new")

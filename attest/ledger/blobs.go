@@ -15,16 +15,18 @@ import (
 // maxBlob bounds a document, plain or compressed. The largest SBOMs seen are 30 MB.
 const maxBlob = 256 << 20
 
-// Bucket keeps bytes by the digest of a document. It does not know what they are: [Blobs] compresses and checks them. Its errors
-// have kinds: NotFound for a digest that it has nothing for, Denied, RateLimited, or Unavailable for anything that may pass.
-// Package blobtest has the suite that every bucket passes.
+// Bucket keeps bytes by the digest of a document. It does not know what they are: [Blobs]
+// compresses and checks them. Its errors have kinds: NotFound for a digest that it has nothing for,
+// Denied, RateLimited, or Unavailable for anything that may pass. Package blobtest has the suite
+// that every bucket passes.
 type Bucket interface {
 	// Read returns what was written last for the digest. Corrupt: that is more than most bytes.
 	Read(ctx context.Context, d pratique.Digest, most int64) ([]byte, error)
-	// Write replaces what there is for the digest. A reader gets all of the old bytes or all of the new ones. If the context
-	// has ended, nothing is written.
+	// Write replaces what there is for the digest. A reader gets all of the old bytes or all of the
+	// new ones. If the context has ended, nothing is written.
 	Write(ctx context.Context, d pratique.Digest, packed []byte) error
-	// Persist returns once what is there for the digest, whoever wrote it, would outlast a loss of power.
+	// Persist returns once what is there for the digest, whoever wrote it, would outlast a loss of
+	// power.
 	Persist(ctx context.Context, d pratique.Digest) error
 	Close() error
 }
@@ -37,8 +39,8 @@ type Blobs struct {
 	dec    *zstd.Decoder
 }
 
-// OpenBlobs opens a bucket: file:///var/lib/pratique/blobs (created if missing), mem://, or the URL of a driver
-// that the program imports. A URL that no driver knows is Invalid.
+// OpenBlobs opens a bucket: file:///var/lib/pratique/blobs (created if missing), mem://, or the URL
+// of a driver that the program imports. A URL that no driver knows is Invalid.
 func OpenBlobs(ctx context.Context, bucketURL string) (*Blobs, error) {
 	bucket, err := openBucket(ctx, bucketURL)
 	if err != nil {
@@ -62,7 +64,8 @@ func openBucket(ctx context.Context, bucketURL string) (Bucket, error) {
 		b, err := openCloud(ctx, bucketURL)
 		return b, pratique.Wrap(pratique.Invalid, op, u.Redacted(), err)
 	case u.Host != "" && u.Host != "." || u.Path == "":
-		return nil, pratique.Wrap(pratique.Invalid, op, u.Redacted(), errors.New("want file:///directory or file://./directory"))
+		return nil, pratique.Wrap(pratique.Invalid, op, u.Redacted(),
+			errors.New("want file:///directory or file://./directory"))
 	}
 	b, err := openFiles(filepath.FromSlash(u.Host + u.Path))
 	return b, pratique.Wrap(pratique.Unavailable, op, u.Redacted(), err)
@@ -75,7 +78,8 @@ func NewBlobs(bucket Bucket, limit int64) (*Blobs, error) {
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderMaxMemory(uint64(limit))) //nolint:gosec // a limit is never negative
+	dec, err := zstd.NewReader(nil,
+		zstd.WithDecoderMaxMemory(uint64(limit))) //nolint:gosec // a limit is never negative
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
@@ -88,13 +92,14 @@ func (b *Blobs) Close() error {
 	return errors.Join(b.enc.Close(), b.packed.Close())
 }
 
-// Put stores a document and returns its digest. A document that is there and whole is not written again; one
-// that a crash left damaged is. In a file:// bucket it is on disk when Put returns.
+// Put stores a document and returns its digest. A document that is there and whole is not written
+// again; one that a crash left damaged is. In a file:// bucket it is on disk when Put returns.
 func (b *Blobs) Put(ctx context.Context, document []byte) (pratique.Digest, error) {
 	const op = "put blob"
 	d := pratique.DigestOf(document)
 	if int64(len(document)) > b.limit {
-		return d, pratique.Wrap(pratique.Exhausted, op, d.String(), fmt.Errorf("%d bytes, at most %d", len(document), b.limit))
+		return d, pratique.Wrap(pratique.Exhausted, op, d.String(),
+			fmt.Errorf("%d bytes, at most %d", len(document), b.limit))
 	}
 	_, err := b.Get(ctx, d)
 	switch kind := pratique.KindOf(err); {
@@ -113,7 +118,8 @@ func (b *Blobs) persist(ctx context.Context, d pratique.Digest) error {
 	return pratique.Wrap(pratique.Unknown, "put blob", d.String(), b.packed.Persist(ctx, d))
 }
 
-// Get returns the document with the digest. NotFound: there is none. Corrupt: what is there is not it.
+// Get returns the document with the digest. NotFound: there is none. Corrupt: what is there is not
+// it.
 func (b *Blobs) Get(ctx context.Context, d pratique.Digest) ([]byte, error) {
 	const op = "get blob"
 	if d.IsZero() {
@@ -129,7 +135,8 @@ func (b *Blobs) Get(ctx context.Context, d pratique.Digest) ([]byte, error) {
 		return nil, pratique.Wrap(pratique.Corrupt, op, d.String(), err)
 	}
 	if got := pratique.DigestOf(document); got != d {
-		return nil, pratique.Wrap(pratique.Corrupt, op, d.String(), fmt.Errorf("the bytes have digest %s", got))
+		return nil, pratique.Wrap(pratique.Corrupt, op, d.String(),
+			fmt.Errorf("the bytes have digest %s", got))
 	}
 	return document, nil
 }

@@ -117,7 +117,8 @@ func TestBlobsSurviveReopening(t *testing.T) {
 
 func TestOpenBlobsRefuses(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"", "ftp://x", "file://host/dir", "file://", "://", "s3://bucket?secret=x"} {
+	for _, url := range []string{"", "ftp://x", "file://host/dir", "file://", "://",
+		"s3://bucket?secret=x"} {
 		if _, err := ledger.OpenBlobs(t.Context(), url); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("%q: got %v", url, err)
 		}
@@ -128,7 +129,8 @@ func TestWriteTrouble(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	b := openBlobs(t, "file://"+dir)
-	if err := os.WriteFile(filepath.Join(dir, "sha256"), nil, 0o600); err != nil { // a file where a directory must be
+	// a file where a directory must be
+	if err := os.WriteFile(filepath.Join(dir, "sha256"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.Put(t.Context(), []byte("x")); pratique.KindOf(err) != pratique.Unavailable {

@@ -10,9 +10,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Deployment reads all facts about a deployment and returns them folded; false if there are none. Every fact that was appended
-// before is among them, which a projection may not have read yet. Corrupt: one of them cannot be read, so the rest may mislead.
-func (l *Ledger) Deployment(ctx context.Context, key pratique.DeploymentKey) (d pratique.Deployment, found bool, err error) {
+// Deployment reads all facts about a deployment and returns them folded; false if there are none.
+// Every fact that was appended before is among them, which a projection may not have read yet.
+// Corrupt: one of them cannot be read, so the rest may mislead.
+func (l *Ledger) Deployment(ctx context.Context, key pratique.DeploymentKey) (d pratique.Deployment,
+	found bool, err error) {
 	const op = "read deployment"
 	subjects := deploymentPrefix(hashToken(key.Target), key.Repository) + ">"
 	what := fmt.Sprintf("%s in %s", key.Repository, key.Target)
@@ -43,7 +45,8 @@ func (l *Ledger) Deployment(ctx context.Context, key pratique.DeploymentKey) (d 
 		}
 		f, err := decode(msg.Data())
 		if of, ok := f.Deployment(); err == nil && (!ok || of != key) {
-			err = fmt.Errorf("position %d: it is a %s fact about %s", meta.Sequence.Stream, f.Kind(), f.Subject)
+			err = fmt.Errorf("position %d: it is a %s fact about %s", meta.Sequence.Stream,
+				f.Kind(), f.Subject)
 		}
 		if err != nil {
 			return d, false, pratique.Wrap(pratique.Corrupt, op, what, err)

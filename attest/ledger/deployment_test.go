@@ -10,10 +10,12 @@ import (
 )
 
 func deployed(s pratique.Subject, target, tag, commit string) pratique.Fact {
-	return pratique.Fact{Subject: s, By: "deploy@test", Event: "e" + commit, Body: &pratique.Commit{Target: target, Tag: tag, ID: commit}}
+	return pratique.Fact{Subject: s, By: "deploy@test", Event: "e" + commit,
+		Body: &pratique.Commit{Target: target, Tag: tag, ID: commit}}
 }
 
-// TestDeployment: the facts of one deployment are found among those of others, whatever its digests and its target's name.
+// TestDeployment: the facts of one deployment are found among those of others, whatever its digests
+// and its target's name.
 func TestDeployment(t *testing.T) {
 	t.Parallel()
 	l, js, _ := start(t)
@@ -25,13 +27,18 @@ func TestDeployment(t *testing.T) {
 	}
 	var want pratique.Deployment
 	for i, f := range []pratique.Fact{
-		deployed(a, target, "1", "c1"), deployed(other, target, "1", "c2"), deployed(a, "dev", "1", "c3"), matched(a, 1),
-		settled(a, "ec1", pratique.StateDeployed), deployed(b, target, "1", "c4"), {Subject: b, By: "deploy@test", Event: "ec4", Body: &pratique.Answered{Target: target}},
-		{Subject: b, By: "deploy@test", Body: &pratique.Drifted{Target: target, State: pratique.StateReverted}}, deployed(a, target, "1", "c5"), deployed(b, "dev", "1", "c6"),
+		deployed(a, target, "1", "c1"), deployed(other, target, "1", "c2"),
+		deployed(a, "dev", "1", "c3"), matched(a, 1),
+		settled(a, "ec1", pratique.StateDeployed), deployed(b, target, "1", "c4"),
+		{Subject: b, By: "deploy@test", Event: "ec4", Body: &pratique.Answered{Target: target}},
+		{Subject: b, By: "deploy@test", Body: &pratique.Drifted{Target: target,
+			State: pratique.StateReverted}}, deployed(a, target, "1", "c5"),
+		deployed(b, "dev", "1", "c6"),
 	} {
 		f.At = clock()()
 		want.Fold(add(t, l, f), f)
-		if got, found, err := l.Deployment(t.Context(), key); !found || err != nil || !cmp.Equal(got, want, byValue) {
+		if got, found, err := l.Deployment(t.Context(), key); !found || err != nil ||
+			!cmp.Equal(got, want, byValue) {
 			t.Fatalf("after %d facts: %v, %v\n%s", i+1, found, err, cmp.Diff(want, got, byValue))
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/durable"
 )
 
-// files keeps documents in a directory, synced. A rescan writes thousands; what a bucket's driver does around each
-// costs more than the file.
+// files keeps documents in a directory, synced. A rescan writes thousands; what a bucket's driver
+// does around each costs more than the file.
 type files struct {
 	dir string
 	// named are the directories of blobs whose own names are known to be durable.
@@ -105,8 +105,8 @@ func fileError(op string, err error) error {
 	return pratique.Wrap(pratique.Unavailable, op, "", err)
 }
 
-// Persist implements [Bucket]. It syncs the names of a blob and of its directories. Directories are never deleted, so those of a directory are
-// synced once.
+// Persist implements [Bucket]. It syncs the names of a blob and of its directories. Directories are
+// never deleted, so those of a directory are synced once.
 func (f *files) Persist(_ context.Context, d pratique.Digest) error {
 	leaf := filepath.Dir(f.path(d))
 	dirs := []string{leaf}

@@ -20,12 +20,12 @@ const (
 	batchPause   = 50 * time.Millisecond
 )
 
-// Follow calls fn with every fact after position after, in order and without gaps, until ctx ends; then it
-// returns nil. Facts that are waiting come together, at most 512 at a time. An entry that is not a fact, as a
-// newer version of the program may have left behind, is handed on with its Err: one of them must not keep all
-// others from being read. Follow ends early with fn's error as it is, with Unavailable when the connection is
-// closed, and with Corrupt when facts are missing or the ledger ends before after, as it does when it was
-// restored from an old copy.
+// Follow calls fn with every fact after position after, in order and without gaps, until ctx ends;
+// then it returns nil. Facts that are waiting come together, at most 512 at a time. An entry that
+// is not a fact, as a newer version of the program may have left behind, is handed on with its Err:
+// one of them must not keep all others from being read. Follow ends early with fn's error as it is,
+// with Unavailable when the connection is closed, and with Corrupt when facts are missing or the
+// ledger ends before after, as it does when it was restored from an old copy.
 func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]pratique.Entry) error) error {
 	const op = "follow ledger"
 	end, err := l.End(ctx)
@@ -33,7 +33,8 @@ func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]pratique.En
 		return ended(ctx, err)
 	}
 	if end < after {
-		return pratique.Errorf(pratique.Corrupt, op, "the ledger ends at %d, but %d was read before", end, after)
+		return pratique.Errorf(pratique.Corrupt, op,
+			"the ledger ends at %d, but %d was read before", end, after)
 	}
 	_, stream, err := l.identify(ctx)
 	if err != nil {
@@ -51,7 +52,8 @@ func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]pratique.En
 		}
 		for _, e := range batch {
 			if e.Seq != after+1 {
-				return pratique.Errorf(pratique.Corrupt, op, "position %d is followed by %d: facts are missing", after, e.Seq)
+				return pratique.Errorf(pratique.Corrupt, op,
+					"position %d is followed by %d: facts are missing", after, e.Seq)
 			}
 			after = e.Seq
 		}
@@ -61,10 +63,13 @@ func (l *Ledger) Follow(ctx context.Context, after uint64, fn func([]pratique.En
 	}
 }
 
-// messages delivers what lies on the subjects, or on all if none is named, from a position on and in order.
-func (l *Ledger) messages(ctx context.Context, from uint64, subjects ...string) (jetstream.MessagesContext, error) {
+// messages delivers what lies on the subjects, or on all if none is named, from a position on and
+// in order.
+func (l *Ledger) messages(ctx context.Context, from uint64,
+	subjects ...string) (jetstream.MessagesContext, error) {
 	consumer, err := l.js.OrderedConsumer(ctx, StreamName, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubjects: subjects,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
+		FilterSubjects: subjects,
 	})
 	if err != nil {
 		return nil, err
@@ -73,7 +78,8 @@ func (l *Ledger) messages(ctx context.Context, from uint64, subjects ...string) 
 }
 
 // nextBatch waits for an entry and takes those that wait behind it.
-func nextBatch(ctx context.Context, stream string, messages jetstream.MessagesContext) ([]pratique.Entry, error) {
+func nextBatch(ctx context.Context, stream string,
+	messages jetstream.MessagesContext) ([]pratique.Entry, error) {
 	const op = "follow ledger"
 	var batch []pratique.Entry
 	wait := jetstream.NextContext(ctx)
@@ -101,8 +107,8 @@ func nextBatch(ctx context.Context, stream string, messages jetstream.MessagesCo
 	}
 }
 
-// identify returns the stream and its name for marks: a stream that is deleted and made again is another one. The server is
-// asked each time, because it may be replaced while this process runs.
+// identify returns the stream and its name for marks: a stream that is deleted and made again is
+// another one. The server is asked each time, because it may be replaced while this process runs.
 func (l *Ledger) identify(ctx context.Context) (jetstream.Stream, string, error) {
 	const op = "identify ledger"
 	stream, err := l.stream(ctx)

@@ -1,12 +1,14 @@
-// Package ledger keeps what happened: facts on a JetStream stream that refuses to forget, and the documents
-// they name as blobs by digest.
+// Package ledger keeps what happened: facts on a JetStream stream that refuses to forget, and the
+// documents they name as blobs by digest.
 //
-// A fact about a subject lies on ledger.<digest>.<kind>.<repository>, so the newest of a kind is one look-up. Facts of which
-// there is one for each event (received, completed, failed) have the event as a fifth part, and an answer also the hash of
-// the target. The digest and the repository are "none" while an event's ref is not resolved.
+// A fact about a subject lies on ledger.<digest>.<kind>.<repository>, so the newest of a kind is
+// one look-up. Facts of which there is one for each event (received, completed, failed) have the
+// event as a fifth part, and an answer also the hash of the target. The digest and the repository
+// are "none" while an event's ref is not resolved.
 //
-// A fact about a deployment (deployed, drifted) lies on ledger.deployment.<target>.<repository>.<kind>.<digest>, so all facts
-// of one deployment are one look-up, too. The digest is "none" if the fact concerns whatever is there.
+// A fact about a deployment (deployed, drifted) lies on
+// ledger.deployment.<target>.<repository>.<kind>.<digest>, so all facts of one deployment are one
+// look-up, too. The digest is "none" if the fact concerns whatever is there.
 package ledger
 
 import (
@@ -53,12 +55,13 @@ func New(js jetstream.JetStream, now func() time.Time) *Ledger {
 	return &Ledger{js: js, now: now}
 }
 
-// Append stores a fact and returns its position once the server has stored it; it waits at most until ctx ends or 5 s. A
-// fact without a time gets the present. A fact that differs from one appended in the last two minutes by nothing but its
-// time is not stored again: the position is that of the first. Unavailable means that it may or may not have been stored;
-// append it again. A full ledger is Unavailable, too, and says so: the facts that it refuses are wanted once it has been
-// made larger. A fact that is too large is Exhausted: what can grow belongs in a document, so it is the fault of what the
-// fact is about, and stays.
+// Append stores a fact and returns its position once the server has stored it; it waits at most
+// until ctx ends or 5 s. A fact without a time gets the present. A fact that differs from one
+// appended in the last two minutes by nothing but its time is not stored again: the position is
+// that of the first. Unavailable means that it may or may not have been stored; append it again. A
+// full ledger is Unavailable, too, and says so: the facts that it refuses are wanted once it has
+// been made larger. A fact that is too large is Exhausted: what can grow belongs in a document, so
+// it is the fault of what the fact is about, and stays.
 func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
 	const op = "append fact"
 	subject, id, body, err := l.Message(f)
@@ -71,7 +74,8 @@ func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, appendWait)
 	defer cancel()
-	ack, err := l.js.Publish(ctx, subject, body, jetstream.WithMsgID(id), jetstream.WithExpectStream(StreamName))
+	ack, err := l.js.Publish(ctx, subject, body, jetstream.WithMsgID(id),
+		jetstream.WithExpectStream(StreamName))
 	if err != nil {
 		if natsinternals.StreamFull(err) {
 			err = fmt.Errorf("the ledger is full: raise queue.ledgerSize and restart: %w", err)
@@ -81,8 +85,8 @@ func (l *Ledger) Append(ctx context.Context, f pratique.Fact) (uint64, error) {
 	return ack.Sequence, nil
 }
 
-// Message returns what [Ledger.Append] publishes for a fact: the subject, the id by which the same fact is known again,
-// and the content. It is for those who append many facts at once.
+// Message returns what [Ledger.Append] publishes for a fact: the subject, the id by which the same
+// fact is known again, and the content. It is for those who append many facts at once.
 func (l *Ledger) Message(f pratique.Fact) (subject, id string, body []byte, err error) {
 	const op = "append fact"
 	if f.At.IsZero() {
@@ -96,14 +100,15 @@ func (l *Ledger) Message(f pratique.Fact) (subject, id string, body []byte, err 
 		return "", "", nil, pratique.Wrap(pratique.Internal, op, subject, err)
 	}
 	if len(body) > maxFact {
-		return "", "", nil, pratique.Wrap(pratique.Exhausted, op, subject, fmt.Errorf("%d bytes, at most %d are kept", len(body), maxFact))
+		return "", "", nil, pratique.Wrap(pratique.Exhausted, op, subject,
+			fmt.Errorf("%d bytes, at most %d are kept", len(body), maxFact))
 	}
 	id, err = messageID(f)
 	return subject, id, body, pratique.Wrap(pratique.Internal, op, subject, err)
 }
 
-// messageID covers everything but the time of the fact. Times inside its content count: a verdict that
-// returns to an earlier answer is news.
+// messageID covers everything but the time of the fact. Times inside its content count: a verdict
+// that returns to an earlier answer is news.
 func messageID(f pratique.Fact) (string, error) {
 	f.At = time.Time{}
 	b, err := json.Marshal(f)
@@ -112,9 +117,11 @@ func messageID(f pratique.Fact) (string, error) {
 }
 
 // Last returns the newest fact of a kind about a subject, whatever its event.
-func (l *Ledger) Last(ctx context.Context, s pratique.Subject, kind pratique.FactKind) (pratique.Fact, bool, error) {
+func (l *Ledger) Last(ctx context.Context, s pratique.Subject,
+	kind pratique.FactKind) (pratique.Fact, bool, error) {
 	if s.IsZero() {
-		return pratique.Fact{}, false, pratique.Errorf(pratique.Internal, "read fact", "newest %s fact of no subject", kind)
+		return pratique.Fact{}, false, pratique.Errorf(pratique.Internal, "read fact",
+			"newest %s fact of no subject", kind)
 	}
 	subject := joined(s, kind)
 	switch kind.About() {
@@ -128,9 +135,10 @@ func (l *Ledger) Last(ctx context.Context, s pratique.Subject, kind pratique.Fac
 	return l.last(ctx, s, kind, subject)
 }
 
-// Completed returns how the work for an event ended. The subject is zero if it ended before the event's ref was
-// resolved.
-func (l *Ledger) Completed(ctx context.Context, s pratique.Subject, eventID string) (pratique.Fact, bool, error) {
+// Completed returns how the work for an event ended. The subject is zero if it ended before the
+// event's ref was resolved.
+func (l *Ledger) Completed(ctx context.Context, s pratique.Subject,
+	eventID string) (pratique.Fact, bool, error) {
 	token, err := eventToken(eventID)
 	if err != nil {
 		return pratique.Fact{}, false, err
@@ -139,12 +147,14 @@ func (l *Ledger) Completed(ctx context.Context, s pratique.Subject, eventID stri
 }
 
 // Answered returns how the work for an event ended in one target.
-func (l *Ledger) Answered(ctx context.Context, s pratique.Subject, eventID, target string) (pratique.Fact, bool, error) {
+func (l *Ledger) Answered(ctx context.Context, s pratique.Subject, eventID,
+	target string) (pratique.Fact, bool, error) {
 	token, err := eventToken(eventID)
 	if err != nil {
 		return pratique.Fact{}, false, err
 	}
-	return l.last(ctx, s, pratique.FactAnswered, joined(s, pratique.FactAnswered)+"."+token+"."+hashToken(target))
+	return l.last(ctx, s, pratique.FactAnswered, joined(s, pratique.FactAnswered)+"."+token+"."+
+		hashToken(target))
 }
 
 // End returns the position of the newest fact; 0 if there is none.
@@ -161,7 +171,8 @@ func (l *Ledger) End(ctx context.Context) (uint64, error) {
 	return info.State.LastSeq, nil
 }
 
-func (l *Ledger) last(ctx context.Context, s pratique.Subject, kind pratique.FactKind, subject string) (pratique.Fact, bool, error) {
+func (l *Ledger) last(ctx context.Context, s pratique.Subject, kind pratique.FactKind,
+	subject string) (pratique.Fact, bool, error) {
 	const op = "read fact"
 	body, err := l.lastMessage(ctx, subject)
 	switch {
@@ -180,8 +191,8 @@ func (l *Ledger) last(ctx context.Context, s pratique.Subject, kind pratique.Fac
 	return f, true, nil
 }
 
-// lastMessage asks the stream's leader. A direct get could be answered by a replica that lags behind, and
-// what was just appended would seem not to be there.
+// lastMessage asks the stream's leader. A direct get could be answered by a replica that lags
+// behind, and what was just appended would seem not to be there.
 func (l *Ledger) lastMessage(ctx context.Context, subject string) ([]byte, error) {
 	stream, err := l.stream(ctx)
 	if err != nil {
@@ -227,7 +238,8 @@ func subjectFor(f pratique.Fact) (string, error) {
 	}
 	kind := f.Kind()
 	if f.By == "" {
-		return "", pratique.Wrap(pratique.Internal, op, f.Subject.String(), fmt.Errorf("%s fact without an author", kind))
+		return "", pratique.Wrap(pratique.Internal, op, f.Subject.String(),
+			fmt.Errorf("%s fact without an author", kind))
 	}
 	if f.Subject.IsZero() && (f.Event == "" || kind.About() != pratique.AboutEvent) {
 		return "", pratique.Errorf(pratique.Internal, op, "%s fact without a subject", kind)
@@ -280,7 +292,8 @@ func eventToken(id string) (string, error) {
 		return none, nil
 	}
 	if !tokenPattern.MatchString(id) {
-		return "", pratique.Errorf(pratique.Internal, "place fact", "event id %q is not 1 to 64 letters, digits, - and _", id)
+		return "", pratique.Errorf(pratique.Internal, "place fact",
+			"event id %q is not 1 to 64 letters, digits, - and _", id)
 	}
 	return id, nil
 }

@@ -24,7 +24,8 @@ var byValue = cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })
 func start(t testing.TB) (*ledger.Ledger, jetstream.JetStream, *server.Server) {
 	t.Helper()
 	s, err := server.NewServer(&server.Options{
-		DontListen: true, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 30,
+		DontListen: true, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
+		JetStreamMaxStore: 1 << 30,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -34,7 +35,8 @@ func start(t testing.TB) (*ledger.Ledger, jetstream.JetStream, *server.Server) {
 	if !s.ReadyForConnections(20 * time.Second) {
 		t.Fatal("the server did not start")
 	}
-	conn, err := nats.Connect("", nats.InProcessServer(s), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	conn, err := nats.Connect("", nats.InProcessServer(s),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +46,8 @@ func start(t testing.TB) (*ledger.Ledger, jetstream.JetStream, *server.Server) {
 		t.Fatal(err)
 	}
 	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: ledger.StreamName, Subjects: []string{ledger.SubjectPrefix + ".>"}, Storage: jetstream.FileStorage,
+		Name: ledger.StreamName, Subjects: []string{ledger.SubjectPrefix + ".>"},
+		Storage:    jetstream.FileStorage,
 		DenyDelete: true, DenyPurge: true, Discard: jetstream.DiscardNew, Duplicates: 2 * time.Minute,
 	})
 	if err != nil {
@@ -60,7 +63,8 @@ func clock() func() time.Time {
 }
 
 func subject(path, content string) pratique.Subject {
-	return pratique.Subject{Repository: pratique.Repository{Registry: "r.example", Path: path}, Digest: pratique.DigestOf([]byte(content))}
+	return pratique.Subject{Repository: pratique.Repository{Registry: "r.example", Path: path},
+		Digest: pratique.DigestOf([]byte(content))}
 }
 
 func matched(s pratique.Subject, fixable int) pratique.Fact {
@@ -70,7 +74,8 @@ func matched(s pratique.Subject, fixable int) pratique.Fact {
 }
 
 func settled(s pratique.Subject, event string, state pratique.State) pratique.Fact {
-	return pratique.Fact{Subject: s, By: "deploy@test", Event: event, Body: &pratique.Completed{State: state}}
+	return pratique.Fact{Subject: s, By: "deploy@test", Event: event,
+		Body: &pratique.Completed{State: state}}
 }
 
 func add(t testing.TB, l *ledger.Ledger, f pratique.Fact) uint64 {
@@ -118,7 +123,8 @@ func TestCompleted(t *testing.T) {
 		subject pratique.Subject
 		event   string
 		want    pratique.State
-	}{{app, "e1", pratique.StateDenied}, {app, "e2", pratique.StateDeployed}, {pratique.Subject{}, "e4", pratique.StateFailed}} {
+	}{{app, "e1", pratique.StateDenied}, {app, "e2", pratique.StateDeployed},
+		{pratique.Subject{}, "e4", pratique.StateFailed}} {
 		f, found, err := l.Completed(t.Context(), c.subject, c.event)
 		if err != nil || !found || pratique.As[pratique.Completed](f).State != c.want {
 			t.Errorf("event %s: found %v, %+v, %v", c.event, found, f, err)
@@ -133,8 +139,8 @@ func TestCompleted(t *testing.T) {
 	}
 }
 
-// A full ledger is nobody's fault but the operator's, whom the error tells what to do; and the work goes on once
-// that is done, so the error must not end it.
+// A full ledger is nobody's fault but the operator's, whom the error tells what to do; and the work
+// goes on once that is done, so the error must not end it.
 func TestFullLedgerSaysSo(t *testing.T) {
 	t.Parallel()
 	l, js, _ := start(t)
@@ -197,7 +203,11 @@ func TestAppendRefuses(t *testing.T) {
 	t.Parallel()
 	l, _, _ := start(t)
 	app := subject("team/app", "A")
-	without := func(change func(*pratique.Fact)) pratique.Fact { f := settled(app, "e", "x"); change(&f); return f }
+	without := func(change func(*pratique.Fact)) pratique.Fact {
+		f := settled(app, "e", "x")
+		change(&f)
+		return f
+	}
 	large := settled(app, "e", pratique.StateFailed)
 	pratique.As[pratique.Completed](large).Detail = strings.Repeat("x", 600<<10)
 	for name, f := range map[string]pratique.Fact{
@@ -206,9 +216,12 @@ func TestAppendRefuses(t *testing.T) {
 		"no author":        without(func(f *pratique.Fact) { f.By = "" }),
 		"wildcard event":   without(func(f *pratique.Fact) { f.Event = "*" }),
 		"event with parts": without(func(f *pratique.Fact) { f.Event = "a.b" }),
-		"about nothing":    without(func(f *pratique.Fact) { f.Event = ""; f.Subject = pratique.Subject{} }),
-		"no subject":       matched(pratique.Subject{}, 1),
-		"too large":        large,
+		"about nothing": without(func(f *pratique.Fact) {
+			f.Event = ""
+			f.Subject = pratique.Subject{}
+		}),
+		"no subject": matched(pratique.Subject{}, 1),
+		"too large":  large,
 	} {
 		want := pratique.Internal
 		if name == "too large" { // the fault of what it is about, and no bug
@@ -246,7 +259,8 @@ func TestRecorder(t *testing.T) {
 	l, _, _ := start(t)
 	app := subject("team/app", "A")
 	scanned := matched(app, 1)
-	if _, err := l.For(pratique.RoleAttest).Append(t.Context(), scanned); pratique.KindOf(err) != pratique.Internal {
+	if _, err := l.For(pratique.RoleAttest).Append(t.Context(),
+		scanned); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("attest wrote what was scanned: %v", err)
 	}
 	if _, _, _, err := l.For(pratique.RoleDeploy).Message(scanned); pratique.KindOf(err) != pratique.Internal {
@@ -255,7 +269,8 @@ func TestRecorder(t *testing.T) {
 	if _, err := l.For(pratique.RoleInspect).Append(t.Context(), scanned); err != nil {
 		t.Error(err)
 	}
-	if _, found, err := l.For(pratique.RoleAttest).Last(t.Context(), app, pratique.FactScanned); err != nil || !found {
+	if _, found, err := l.For(pratique.RoleAttest).Last(t.Context(), app,
+		pratique.FactScanned); err != nil || !found {
 		t.Errorf("attest does not read it: %v", err)
 	}
 }
@@ -282,7 +297,8 @@ func TestFollow(t *testing.T) {
 			})
 		}()
 		for want := after + 1; want <= waiting; want++ {
-			if e := receive(t, entries); e.Seq != want || pratique.As[pratique.Scanned](e.Fact).Fixable >= waiting+9 {
+			if e := receive(t, entries); e.Seq != want ||
+				pratique.As[pratique.Scanned](e.Fact).Fixable >= waiting+9 {
 				t.Fatalf("after %d: got %d, want %d", after, e.Seq, want)
 			}
 		}
@@ -332,7 +348,9 @@ func TestFollowEndsWithTheErrorOfItsReader(t *testing.T) {
 	l, _, _ := start(t)
 	add(t, l, matched(subject("team/app", "A"), 1))
 	stop := errors.New("index is full")
-	if err := l.Follow(t.Context(), 0, func([]pratique.Entry) error { return stop }); !errors.Is(err, stop) {
+	if err := l.Follow(t.Context(), 0, func([]pratique.Entry) error {
+		return stop
+	}); !errors.Is(err, stop) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -344,10 +362,12 @@ func TestFollowRefuses(t *testing.T) {
 	if err := l.Follow(t.Context(), 5, never); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("a ledger that is shorter than what was read: %v", err)
 	}
-	if _, err := js.Publish(t.Context(), "ledger.none.completed.none.x", []byte(`{"kind":"completed"}`)); err != nil {
+	if _, err := js.Publish(t.Context(), "ledger.none.completed.none.x",
+		[]byte(`{"kind":"completed"}`)); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := l.Completed(t.Context(), pratique.Subject{}, "x"); pratique.KindOf(err) != pratique.Corrupt {
+	if _, _, err := l.Completed(t.Context(), pratique.Subject{},
+		"x"); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("an entry that is not a fact, asked for: %v", err)
 	}
 }
@@ -359,7 +379,8 @@ func TestFollowEndsAtAGap(t *testing.T) {
 	if err := js.DeleteStream(t.Context(), ledger.StreamName); err != nil {
 		t.Fatal(err)
 	}
-	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: ledger.StreamName, Subjects: []string{ledger.SubjectPrefix + ".>"}})
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: ledger.StreamName,
+		Subjects: []string{ledger.SubjectPrefix + ".>"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,8 +402,10 @@ func TestFollowHandsOnWhatIsNoFact(t *testing.T) {
 	l, js, _ := start(t)
 	app := subject("team/app", "A")
 	add(t, l, matched(app, 1))
-	for i, body := range []string{"not JSON", `{"kind":"completed"}`, `{"kind":"rebuilt","subject":{},"by":"v9","body":{}}`, `{"kind":"scanned","body":[]}`} {
-		if _, err := js.Publish(t.Context(), fmt.Sprint("ledger.none.settled.none.x", i), []byte(body)); err != nil {
+	for i, body := range []string{"not JSON", `{"kind":"completed"}`,
+		`{"kind":"rebuilt","subject":{},"by":"v9","body":{}}`, `{"kind":"scanned","body":[]}`} {
+		if _, err := js.Publish(t.Context(), fmt.Sprint("ledger.none.settled.none.x", i),
+			[]byte(body)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -403,7 +426,8 @@ func TestFollowHandsOnWhatIsNoFact(t *testing.T) {
 		if e.Seq != uint64(i+1) || isFact != (e.Err == nil) || isFact != (e.Fact.Kind() != "") {
 			t.Errorf("entry %d: %+v", i, e)
 		}
-		if e.Err != nil && (pratique.KindOf(e.Err) != pratique.Corrupt || !strings.Contains(e.Err.Error(), fmt.Sprint(e.Seq)) || e.Fact.Validate() == nil) {
+		if e.Err != nil && (pratique.KindOf(e.Err) != pratique.Corrupt ||
+			!strings.Contains(e.Err.Error(), fmt.Sprint(e.Seq)) || e.Fact.Validate() == nil) {
 			t.Errorf("entry %d: %v, %+v", i, e.Err, e.Fact)
 		}
 	}
@@ -419,7 +443,8 @@ func TestWithoutServer(t *testing.T) {
 	if _, err := l.Append(t.Context(), matched(app, 1)); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("append: %v", err)
 	}
-	if _, _, err := l.Last(t.Context(), app, pratique.FactScanned); pratique.KindOf(err) != pratique.Unavailable {
+	if _, _, err := l.Last(t.Context(), app,
+		pratique.FactScanned); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("last: %v", err)
 	}
 	if took := time.Since(begin); took > 8*time.Second {
@@ -470,7 +495,8 @@ func BenchmarkLast(b *testing.B) {
 	})
 }
 
-// TestMark: an entry is recognized, and the same fact at the same position of a stream that was made anew is not.
+// TestMark: an entry is recognized, and the same fact at the same position of a stream that was
+// made anew is not.
 func TestMark(t *testing.T) {
 	l, js, _ := start(t)
 	f := matched(subject("a", "a"), 1)

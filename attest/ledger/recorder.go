@@ -6,8 +6,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Recorder is the ledger as one role has it: it reads everything, and writes only the kinds of facts that are the role's.
-// The table of facts in the root package says which.
+// Recorder is the ledger as one role has it: it reads everything, and writes only the kinds of
+// facts that are the role's. The table of facts in the root package says which.
 type Recorder struct {
 	*Ledger
 	role pratique.Role
@@ -34,7 +34,8 @@ func (r Recorder) Message(f pratique.Fact) (subject, id string, body []byte, err
 
 func (r Recorder) check(f pratique.Fact) error {
 	if kind := f.Kind(); !kind.WrittenBy(r.role) {
-		return pratique.Errorf(pratique.Internal, "append fact", "the role %s writes no %s facts", r.role, kind)
+		return pratique.Errorf(pratique.Internal, "append fact", "the role %s writes no %s facts",
+			r.role, kind)
 	}
 	return nil
 }

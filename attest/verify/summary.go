@@ -62,8 +62,10 @@ func Parse(st pratique.Statement) (Summary, error) {
 		return bad("subject", "the statement is not about %s alone", subject)
 	}
 	out := Summary{
-		Subject: subject, Verifier: p.Verifier.ID, Version: p.Verifier.Version, VerifiedAt: p.TimeVerified, Levels: p.VerifiedLevels,
-		Verdict: p.Verdict.Digest, ReasonCount: p.Verdict.ReasonCount, Reasons: p.Verdict.Reasons, Notes: p.Verdict.Notes,
+		Subject: subject, Verifier: p.Verifier.ID, Version: p.Verifier.Version,
+		VerifiedAt: p.TimeVerified, Levels: p.VerifiedLevels,
+		Verdict: p.Verdict.Digest, ReasonCount: p.Verdict.ReasonCount, Reasons: p.Verdict.Reasons,
+		Notes: p.Verdict.Notes,
 	}
 	if p.Verifier.ID == "" {
 		return bad("verifier.id", "missing")
@@ -72,7 +74,8 @@ func Parse(st pratique.Statement) (Summary, error) {
 		return bad("timeVerified", "missing")
 	}
 	policy, err := parseResource(p.Policy)
-	out.Profile = pratique.Profile{Name: strings.TrimPrefix(policy.URI, attest.ProfilePrefix), Digest: policy.Digest}
+	out.Profile = pratique.Profile{Name: strings.TrimPrefix(policy.URI, attest.ProfilePrefix),
+		Digest: policy.Digest}
 	if err != nil || out.Profile.Name == "" {
 		return bad("policy", "want a uri and a sha256 digest")
 	}

@@ -26,7 +26,8 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := verify.Summary{
-		Subject: attesttest.Subject(), Verifier: attesttest.VerifierID, Version: in.Version, VerifiedAt: attesttest.EvaluatedAt().UTC(), Outcome: pratique.Deny,
+		Subject: attesttest.Subject(), Verifier: attesttest.VerifierID, Version: in.Version,
+		VerifiedAt: attesttest.EvaluatedAt().UTC(), Outcome: pratique.Deny,
 		Profile: in.Verdict.Profile, Levels: []string{"FAILED"}, Inputs: in.Inputs,
 		Verdict: digest("verdict"), ReasonCount: 1, Reasons: in.Verdict.Reasons, Notes: in.Verdict.Notes,
 	}
@@ -56,16 +57,19 @@ func TestParseIsStrict(t *testing.T) {
 	uri := `"resourceUri":"` + attesttest.Subject().String() + `"`
 	hexDigest := digest("policy").Hex()
 	for name, st := range map[string]pratique.Statement{
-		"another predicate type":    edited(t, `verification_summary/v1"`, `verification_summary/v2"`),
-		"no verifier":               edited(t, `"id":"`+attesttest.VerifierID+`"`, `"id":""`),
-		"verifier in capitals":      edited(t, `"verifier"`, `"Verifier"`),
-		"no resource":               edited(t, uri, `"x":1`),
-		"resource with a tag":       edited(t, `registry.test/team/app@`, `registry.test/team/app:v1@`),
-		"resource twice":            edited(t, uri, uri+","+uri),
-		"another subject digest":    edited(t, `{"sha256":"`+attesttest.Subject().Digest.Hex(), `{"sha256":"`+digest("x").Hex()),
-		"a second subject":          edited(t, `"subject":[`, `"subject":[{"name":"x","digest":{"sha256":"`+digest("x").Hex()+`"}},`),
-		"no time":                   edited(t, `"timeVerified":"2026-09-01T12:00:00Z",`, ``),
-		"time is a number":          edited(t, `"timeVerified":"2026-09-01T12:00:00Z"`, `"timeVerified":1`),
+		"another predicate type": edited(t, `verification_summary/v1"`, `verification_summary/v2"`),
+		"no verifier":            edited(t, `"id":"`+attesttest.VerifierID+`"`, `"id":""`),
+		"verifier in capitals":   edited(t, `"verifier"`, `"Verifier"`),
+		"no resource":            edited(t, uri, `"x":1`),
+		"resource with a tag":    edited(t, `registry.test/team/app@`, `registry.test/team/app:v1@`),
+		"resource twice":         edited(t, uri, uri+","+uri),
+		"another subject digest": edited(t, `{"sha256":"`+attesttest.Subject().Digest.Hex(),
+			`{"sha256":"`+digest("x").Hex()),
+		"a second subject": edited(t, `"subject":[`,
+			`"subject":[{"name":"x","digest":{"sha256":"`+digest("x").Hex()+`"}},`),
+		"no time": edited(t, `"timeVerified":"2026-09-01T12:00:00Z",`, ``),
+		"time is a number": edited(t, `"timeVerified":"2026-09-01T12:00:00Z"`,
+			`"timeVerified":1`),
 		"policy without digest":     edited(t, `"digest":{"sha256":"`+hexDigest+`"}`, `"x":1`),
 		"policy without uri":        edited(t, `"uri":"`+attest.ProfilePrefix+`default",`, ``),
 		"policy digest in sha1":     edited(t, `{"sha256":"`+hexDigest+`"}`, `{"sha1":"`+hexDigest+`"}`),
@@ -73,23 +77,28 @@ func TestParseIsStrict(t *testing.T) {
 		"input without digest":      edited(t, digest("report").Hex(), ""),
 		"result in lower case":      edited(t, `PASSED`, `passed`),
 		"no result":                 edited(t, `"PASSED"`, `""`),
-		"passed and FAILED level":   edited(t, `"SLSA_BUILD_LEVEL_UNEVALUATED"`, `"SLSA_BUILD_LEVEL_UNEVALUATED","FAILED"`),
-		"failed without level":      edited(t, `PASSED`, `FAILED`),
-		"no levels":                 edited(t, `["SLSA_BUILD_LEVEL_UNEVALUATED"]`, `[]`),
-		"passed with reasons":       edited(t, `"noteCount"`, `"reasons":[{"rule":"x","message":"y"}],"noteCount"`),
-		"no predicate":              {PredicateType: pratique.PredicateVSA},
-		"null predicate":            {PredicateType: pratique.PredicateVSA, Predicate: json.RawMessage(`null`)},
+		"passed and FAILED level": edited(t, `"SLSA_BUILD_LEVEL_UNEVALUATED"`,
+			`"SLSA_BUILD_LEVEL_UNEVALUATED","FAILED"`),
+		"failed without level": edited(t, `PASSED`, `FAILED`),
+		"no levels":            edited(t, `["SLSA_BUILD_LEVEL_UNEVALUATED"]`, `[]`),
+		"passed with reasons": edited(t, `"noteCount"`,
+			`"reasons":[{"rule":"x","message":"y"}],"noteCount"`),
+		"no predicate": {PredicateType: pratique.PredicateVSA},
+		"null predicate": {PredicateType: pratique.PredicateVSA,
+			Predicate: json.RawMessage(`null`)},
 	} {
-		if got, err := verify.Parse(st); pratique.KindOf(err) != pratique.Unverified || !cmp.Equal(got, verify.Summary{}, byValue) {
+		if got, err := verify.Parse(st); pratique.KindOf(err) != pratique.Unverified ||
+			!cmp.Equal(got, verify.Summary{}, byValue) {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
 	// What the specification lets others write.
 	for name, st := range map[string]pratique.Statement{
-		"unknown field":     edited(t, `"slsaVersion"`, `"futureField":{"a":1},"slsaVersion"`),
-		"another level":     edited(t, `SLSA_BUILD_LEVEL_UNEVALUATED`, `SLSA_BUILD_LEVEL_3`),
-		"dependency levels": edited(t, `"slsaVersion"`, `"dependencyLevels":{"SLSA_BUILD_LEVEL_3":5},"slsaVersion"`),
-		"no slsaVersion":    edited(t, `"slsaVersion":"1.1",`, ``),
+		"unknown field": edited(t, `"slsaVersion"`, `"futureField":{"a":1},"slsaVersion"`),
+		"another level": edited(t, `SLSA_BUILD_LEVEL_UNEVALUATED`, `SLSA_BUILD_LEVEL_3`),
+		"dependency levels": edited(t, `"slsaVersion"`,
+			`"dependencyLevels":{"SLSA_BUILD_LEVEL_3":5},"slsaVersion"`),
+		"no slsaVersion": edited(t, `"slsaVersion":"1.1",`, ``),
 	} {
 		if got, err := verify.Parse(st); err != nil || got.Outcome != pratique.Allow {
 			t.Errorf("%s: %+v, %v", name, got, err)
@@ -106,7 +115,8 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, predicate []byte) {
 		st := pratique.Statement{
 			Type: attest.StatementType, PredicateType: pratique.PredicateVSA, Predicate: predicate,
-			Subject: []pratique.StatementSubject{{Name: "x", Digest: map[string]string{"sha256": subjectHex}}},
+			Subject: []pratique.StatementSubject{{Name: "x",
+				Digest: map[string]string{"sha256": subjectHex}}},
 		}
 		got, err := verify.Parse(st)
 		if err != nil {
@@ -115,11 +125,14 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if got.Subject.Digest.Hex() != subjectHex || got.Verifier == "" || got.VerifiedAt.IsZero() || got.Profile.Digest.IsZero() ||
-			(got.Outcome != pratique.Allow && got.Outcome != pratique.Deny) || (got.Outcome == pratique.Allow && len(got.Reasons) > 0) {
+		if got.Subject.Digest.Hex() != subjectHex || got.Verifier == "" ||
+			got.VerifiedAt.IsZero() || got.Profile.Digest.IsZero() ||
+			(got.Outcome != pratique.Allow && got.Outcome != pratique.Deny) ||
+			(got.Outcome == pratique.Allow && len(got.Reasons) > 0) {
 			t.Errorf("accepted %s as %+v", predicate, got)
 		}
-		allowed := strings.Contains(string(predicate), "PASSED") || strings.Contains(string(predicate), `\u`)
+		allowed := strings.Contains(string(predicate), "PASSED") ||
+			strings.Contains(string(predicate), `\u`)
 		if got.Outcome == pratique.Allow && !allowed {
 			t.Errorf("accepted %s as a pass", predicate)
 		}

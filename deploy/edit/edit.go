@@ -15,7 +15,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// patience bounds the time for one file. Sizes and depths are bounded, too, so it is only a safety net.
+// patience bounds the time for one file. Sizes and depths are bounded, too, so it is only a safety
+// net.
 const patience = 30 * time.Second
 
 // Result is the outcome of a change in one file.
@@ -45,9 +46,10 @@ func (t Table) Relevant(name string) bool {
 }
 
 // Apply writes the change's digest at every place of the file that asks for its image. The error is
-// that of the context and no other: everything wrong with the file is among the problems. A RefreshOnly
-// change is written only to places that already name its tag.
-func (t Table) Apply(ctx context.Context, name string, content []byte, c pratique.Change) (Result, error) {
+// that of the context and no other: everything wrong with the file is among the problems. A
+// RefreshOnly change is written only to places that already name its tag.
+func (t Table) Apply(ctx context.Context, name string, content []byte,
+	c pratique.Change) (Result, error) {
 	r := Result{Content: content}
 	image := ImageOf(c)
 	err := t.within(ctx, name, content, func(limited context.Context, f *File) {
@@ -64,7 +66,8 @@ func (t Table) Apply(ctx context.Context, name string, content []byte, c pratiqu
 
 // Places returns the places of a file that ask for an image, and what is wrong with some. The error
 // is that of the context.
-func (t Table) Places(ctx context.Context, name string, content []byte, image Image) ([]pratique.Place, []Problem, error) {
+func (t Table) Places(ctx context.Context, name string, content []byte,
+	image Image) ([]pratique.Place, []Problem, error) {
 	all, err := t.PlacesOf(ctx, name, content, image)
 	if err != nil {
 		return nil, nil, err
@@ -79,7 +82,8 @@ type Asking struct {
 }
 
 // PlacesOf is [Table.Places] for several images, in their order. The file is read once.
-func (t Table) PlacesOf(ctx context.Context, name string, content []byte, images ...Image) ([]Asking, error) {
+func (t Table) PlacesOf(ctx context.Context, name string, content []byte,
+	images ...Image) ([]Asking, error) {
 	all := make([]Asking, len(images))
 	err := t.within(ctx, name, content, func(_ context.Context, f *File) {
 		for i, image := range images {
@@ -96,7 +100,8 @@ func (t Table) PlacesOf(ctx context.Context, name string, content []byte, images
 
 // Read returns everything in a file that names an image, in the order of the text, and what could
 // not be read. The error is that of the context.
-func (t Table) Read(ctx context.Context, name string, content []byte) (all []Reference, wrong []Problem, err error) {
+func (t Table) Read(ctx context.Context, name string, content []byte) (all []Reference,
+	wrong []Problem, err error) {
 	err = t.within(ctx, name, content, func(_ context.Context, f *File) {
 		if whole := f.stopped(Image{}); whole != nil {
 			wrong = wholly(whole)
@@ -109,7 +114,8 @@ func (t Table) Read(ctx context.Context, name string, content []byte) (all []Ref
 
 // within reads a file for the images, or for all of them, and does something with it, within the
 // time for one file.
-func (t Table) within(ctx context.Context, name string, content []byte, do func(context.Context, *File), images ...Image) error {
+func (t Table) within(ctx context.Context, name string, content []byte,
+	do func(context.Context, *File), images ...Image) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}

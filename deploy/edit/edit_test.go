@@ -53,7 +53,8 @@ func (s *source) Texts() iter.Seq[string] {
 
 func (s *source) Difference(after edit.Source) int {
 	got := after.(*source)
-	if strings.Join(s.keys, "\n") != strings.Join(got.keys, "\n") || strings.Join(s.values, "\n") != strings.Join(got.values, "\n") {
+	if strings.Join(s.keys, "\n") != strings.Join(got.keys, "\n") ||
+		strings.Join(s.values, "\n") != strings.Join(got.values, "\n") {
 		return 1
 	}
 	return 0
@@ -83,10 +84,13 @@ func (l variable) Locate(from edit.Source) edit.Found {
 			continue
 		}
 		found.Sites = append(found.Sites, edit.Site{Image: name, Values: []edit.Value{{
-			Form: edit.Ref, Text: value, Line: bytes.Count(s.content[:s.spans[i][0]], []byte("\n")) + 1, Field: s.keys[i],
+			Form: edit.Ref, Text: value, Line: bytes.Count(s.content[:s.spans[i][0]],
+				[]byte("\n")) + 1, Field: s.keys[i],
 			Slot: edit.Slot{Start: s.spans[i][0] + l.wrong, End: s.spans[i][1] + l.wrong,
-				Encode: func(value string) (string, bool) { return value, !strings.ContainsAny(value, "\"\n") },
-				Set:    func(value string) { s.values[i] = value }},
+				Encode: func(value string) (string, bool) {
+					return value, !strings.ContainsAny(value, "\"\n")
+				},
+				Set: func(value string) { s.values[i] = value }},
 		}}})
 	}
 	return found
@@ -108,7 +112,8 @@ func TestVerified(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if wrote := !bytes.Equal(r.Content, content); wrote != (wrong == 0) || wrote != (len(r.Problems) == 0) {
+		if wrote := !bytes.Equal(r.Content, content); wrote != (wrong == 0) ||
+			wrote != (len(r.Problems) == 0) {
 			t.Errorf("wrong by %d: %q, %s", wrong, r.Content, edittest.Said(r.Problems))
 		}
 	}
@@ -119,20 +124,26 @@ func TestVerified(t *testing.T) {
 func TestRead(t *testing.T) {
 	t.Parallel()
 	table := edit.Table{variable{}}
-	all, wrong, err := table.Read(t.Context(), "x.tfvars", []byte("a = \"nginx\"\nb = \"acme/app:1\"\nc = \"registry.example.com/team/app:2@"+edittest.Change().Subject.Digest.String()+"\"\n"))
+	all, wrong, err := table.Read(t.Context(), "x.tfvars",
+		[]byte("a = \"nginx\"\nb = \"acme/app:1\"\nc = \"registry.example.com/team/app:2@"+
+			edittest.Change().Subject.Digest.String()+"\"\n"))
 	if err != nil || len(wrong) != 0 || len(all) != 2 {
 		t.Fatalf("%+v, %v, %v", all, wrong, err)
 	}
-	if r := all[0]; r.Image != "docker.io/acme/app" || r.Tag != "1" || r.Line != 2 || r.Field != "b" || !r.Digest.IsZero() {
+	if r := all[0]; r.Image != "docker.io/acme/app" || r.Tag != "1" || r.Line != 2 ||
+		r.Field != "b" || !r.Digest.IsZero() {
 		t.Errorf("%+v", r)
 	}
-	if r := all[1]; r.Image != "registry.example.com/team/app" || r.Tag != "2" || r.Digest != edittest.Change().Subject.Digest {
+	if r := all[1]; r.Image != "registry.example.com/team/app" || r.Tag != "2" ||
+		r.Digest != edittest.Change().Subject.Digest {
 		t.Errorf("%+v", r)
 	}
-	if all, wrong, err := table.Read(t.Context(), "x.tfvars", []byte("?\n")); err != nil || len(all) != 0 || len(wrong) != 1 || wrong[0].Line != 1 {
+	if all, wrong, err := table.Read(t.Context(), "x.tfvars", []byte("?\n")); err != nil ||
+		len(all) != 0 || len(wrong) != 1 || wrong[0].Line != 1 {
 		t.Errorf("%+v, %v, %v", all, wrong, err)
 	}
-	if all, wrong, err := table.Read(t.Context(), "x.yaml", []byte("?\n")); err != nil || len(all)+len(wrong) != 0 {
+	if all, wrong, err := table.Read(t.Context(), "x.yaml", []byte("?\n")); err != nil ||
+		len(all)+len(wrong) != 0 {
 		t.Errorf("%+v, %v, %v", all, wrong, err)
 	}
 }

@@ -51,7 +51,8 @@ func (e *edition) encode() []Problem {
 		text, ok := p.Slot.Encode(value)
 		if !ok && !refused[p.site] {
 			refused[p.site] = true
-			problems = append(problems, e.file.problem(p.Line, true, "%.128q cannot be written here as it is", value))
+			problems = append(problems,
+				e.file.problem(p.Line, true, "%.128q cannot be written here as it is", value))
 		}
 		e.texts = append(e.texts, text)
 	}
@@ -69,8 +70,8 @@ func (e *edition) encode() []Problem {
 	return problems
 }
 
-// overlap returns the line of a value whose bytes overlap those of the value before it, or lie outside
-// the file; 0 if there is none.
+// overlap returns the line of a value whose bytes overlap those of the value before it, or lie
+// outside the file; 0 if there is none.
 func (e *edition) overlap() (line int) {
 	end := 0
 	for _, p := range e.picked {
@@ -82,13 +83,15 @@ func (e *edition) overlap() (line int) {
 	return 0
 }
 
-// splice writes the values that change, and lists all values. It makes the same changes in the sources.
+// splice writes the values that change, and lists all values. It makes the same changes in the
+// sources.
 func (e *edition) splice() ([]byte, []pratique.FileChange) {
 	var out bytes.Buffer
 	var changes []pratique.FileChange
 	last, added := 0, 0
 	for i, p := range e.picked {
-		change := pratique.FileChange{Path: e.file.path, Line: p.Line + added, Object: p.Object, Field: p.Field, Old: p.Text, New: p.becomes(e.change)}
+		change := pratique.FileChange{Path: e.file.path, Line: p.Line + added, Object: p.Object,
+			Field: p.Field, Old: p.Text, New: p.becomes(e.change)}
 		if p.Slot.NewLine {
 			added++
 			change.Line++
@@ -121,7 +124,8 @@ func (e *edition) verify(ctx context.Context, content []byte, before []pick) *pr
 	case ctx.Err() != nil:
 		return e.file.late()
 	case after.unreadable != nil:
-		return e.file.whole(after.unreadable.Line, "the edited file could not be read again: %s", after.unreadable.Reason)
+		return e.file.whole(after.unreadable.Line, "the edited file could not be read again: %s",
+			after.unreadable.Reason)
 	}
 	for syntax, source := range e.file.sources {
 		if line := source.Difference(after.sources[syntax]); line > 0 {

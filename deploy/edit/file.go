@@ -215,7 +215,8 @@ func (f *File) agreed(picked []pick, refused map[int]bool) (kept []pick, conflic
 		}
 		switch {
 		case !agree:
-			conflicts = append(conflicts, f.problem(p.Line, true, "two markers want different values here"))
+			conflicts = append(conflicts,
+				f.problem(p.Line, true, "two markers want different values here"))
 		case !refused[p.Slot.Start]:
 			kept = append(kept, p)
 		}
@@ -229,7 +230,8 @@ func (f *File) problem(line int, ours bool, format string, args ...any) Problem 
 
 func (f *File) whole(line int, format string, args ...any) *pratique.Problem {
 	const most = 600 // parsers quote what they read
-	return &pratique.Problem{Path: f.path, Line: line, Reason: pratique.Excerpt(fmt.Sprintf(format, args...), most)}
+	return &pratique.Problem{Path: f.path, Line: line,
+		Reason: pratique.Excerpt(fmt.Sprintf(format, args...), most)}
 }
 
 func (f *File) late() *pratique.Problem {

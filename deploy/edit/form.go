@@ -35,7 +35,8 @@ func (v Value) odd(image Image) string {
 			return "the place asks for a tag, but the image was pushed without one"
 		}
 	case Ref:
-		if parts := reference.FindStringSubmatch(v.Text); parts == nil || !imagename.Same(parts[2], image.Repository) {
+		if parts := reference.FindStringSubmatch(v.Text); parts == nil ||
+			!imagename.Same(parts[2], image.Repository) {
 			return fmt.Sprintf("the marked value %.128q is no reference of %s and is not overwritten: write %s:TAG there, or correct the marker; "+
 				`for a value that is only a tag or only a digest, the marker takes "write": "tag" or "write": "digest"`, v.Text, image.Repository, image.Repository)
 		}

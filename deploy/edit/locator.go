@@ -38,8 +38,8 @@ type Source interface {
 	Flaw() (line int, reason string)
 	// Texts yields all values that could be a name, decoded, so that escapes hide nothing.
 	Texts() iter.Seq[string]
-	// Difference compares this source, in which [Slot.Set] has made the changes, with the edited file
-	// as it was parsed again. It returns the first line that differs, 0 if there is none.
+	// Difference compares this source, in which [Slot.Set] has made the changes, with the edited
+	// file as it was parsed again. It returns the first line that differs, 0 if there is none.
 	Difference(after Source) (line int)
 }
 

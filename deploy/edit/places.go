@@ -25,7 +25,8 @@ type Reference struct {
 // references are what the file names, and what could not be read of it.
 func (f *File) references() ([]Reference, []Problem) {
 	var wrong problems
-	type line struct{ image, tags string } // a tag belongs to the digest beside it if both follow the same one
+	// a tag belongs to the digest beside it if both follow the same one
+	type line struct{ image, tags string }
 	of := map[line][]pick{}
 	for i := range f.found {
 		if f.found[i].Stopped != "" {
@@ -55,11 +56,13 @@ func (f *File) references() ([]Reference, []Problem) {
 	for l, picked := range of {
 		picked, _ = f.agreed(picked, nil)
 		for _, p := range placesOf(f.path, picked) {
-			all = append(all, Reference{Path: p.Path, Line: p.Line, Object: p.Object, Field: p.Field, Image: l.image, Tag: p.Tag, Digest: p.Digest})
+			all = append(all, Reference{Path: p.Path, Line: p.Line, Object: p.Object,
+				Field: p.Field, Image: l.image, Tag: p.Tag, Digest: p.Digest})
 		}
 	}
 	slices.SortFunc(all, func(a, b Reference) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Image, b.Image))
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field),
+			cmp.Compare(a.Image, b.Image))
 	})
 	return all, wrong[:min(len(wrong), maxProblems)].inOrder()
 }

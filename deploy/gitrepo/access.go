@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// lockTime is how long an update waits for the lock of its branch. After that it fails and is tried again later, so that a
-	// slow or silent server does not occupy the workers that others need.
+	// lockTime is how long an update waits for the lock of its branch. After that it fails and is
+	// tried again later, so that a slow or silent server does not occupy the workers that others
+	// need.
 	lockTime = 5 * time.Second
 	// busyTime is how long a job stays in the queue that would have to wait for the lock.
 	busyTime = 500 * time.Millisecond
@@ -62,7 +63,8 @@ func (a *access) paused() error {
 		return nil
 	}
 	return a.wait(&retryLater{
-		fmt.Errorf("its server did not answer in time, %d times in a row, and is asked again in %s", a.failures, left.Round(time.Second)), left,
+		fmt.Errorf("its server did not answer in time, %d times in a row, and is asked again in %s",
+			a.failures, left.Round(time.Second)), left,
 	})
 }
 
@@ -71,8 +73,8 @@ func (a *access) wait(err error) error {
 	return pratique.Wrap(pratique.Unavailable, "wait for the config repository", a.remote, err)
 }
 
-// busy returns for how long starting an update makes no sense: during a pause, or while others wait for the lock. After a
-// failure one update tries, and the others wait for its result.
+// busy returns for how long starting an update makes no sense: during a pause, or while others wait
+// for the lock. After a failure one update tries, and the others wait for its result.
 func (a *access) busy() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -126,7 +128,8 @@ func (a *access) release() {
 	<-a.lock
 }
 
-// acquire waits for the lock. An update waits for a short time only, and fails at once during a pause.
+// acquire waits for the lock. An update waits for a short time only, and fails at once during a
+// pause.
 func (r *Repo) acquire(ctx context.Context, update bool) error {
 	if update {
 		if err := r.access.paused(); err != nil {
@@ -143,8 +146,8 @@ func (r *Repo) acquire(ctx context.Context, update bool) error {
 	return nil
 }
 
-// release frees the lock. If a parser of what the server sent has panicked, the local copy of the branch may be incomplete, so
-// it is dropped.
+// release frees the lock. If a parser of what the server sent has panicked, the local copy of the
+// branch may be incomplete, so it is dropped.
 func (r *Repo) release(err *error) {
 	if pratique.KindOf(*err) == pratique.Internal {
 		r.local = nil

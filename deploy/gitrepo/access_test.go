@@ -37,13 +37,14 @@ func silent(t *testing.T) string {
 // comesAgain checks that an error says when to come again.
 func comesAgain(t *testing.T, err error, least, most time.Duration) {
 	t.Helper()
-	if asked := backoff.RetryAfter(err); pratique.KindOf(err) != pratique.Unavailable || asked == 0 || asked < least || asked > most {
+	if asked := backoff.RetryAfter(err); pratique.KindOf(err) != pratique.Unavailable ||
+		asked == 0 || asked < least || asked > most {
 		t.Errorf("%v says nothing of %s to %s", err, least, most)
 	}
 }
 
-// TestSilentServer: nobody waits for long where somebody else waits for a server that does not answer, and after that nobody
-// does for a while. What is here of the branch can be looked at.
+// TestSilentServer: nobody waits for long where somebody else waits for a server that does not
+// answer, and after that nobody does for a while. What is here of the branch can be looked at.
 func TestSilentServer(t *testing.T) {
 	t.Parallel()
 	r := open(t, Config{URL: silent(t), Timeout: time.Second})
@@ -81,7 +82,8 @@ func TestSilentServer(t *testing.T) {
 	}
 }
 
-// TestPauseShowsWhatIsHere: while a server is left in peace, what it had last is shown, with why it is not newer.
+// TestPauseShowsWhatIsHere: while a server is left in peace, what it had last is shown, with why it
+// is not newer.
 func TestPauseShowsWhatIsHere(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -95,13 +97,17 @@ func TestPauseShowsWhatIsHere(t *testing.T) {
 	r.access.timeouts++
 	r.access.release()
 	seen := false
-	looked, err := r.View(t.Context(), 0, func(context.Context, deploy.Tip) error { seen = true; return nil })
+	looked, err := r.View(t.Context(), 0, func(context.Context, deploy.Tip) error {
+		seen = true
+		return nil
+	})
 	if err != nil || !seen || pratique.KindOf(looked.Failed) != pratique.Unavailable {
 		t.Errorf("%+v, %v, seen %t", looked, err, seen)
 	}
 }
 
-// TestPauses: they grow while the server stays silent, one asks after each, and the first answer ends them.
+// TestPauses: they grow while the server stays silent, one asks after each, and the first answer
+// ends them.
 func TestPauses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -117,7 +123,8 @@ func TestPauses(t *testing.T) {
 			p.answered, p.timeouts = ended, late
 			p.release()
 		}
-		for _, most := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+		for _, most := range []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute,
+			4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
 			hold(1, 1)
 			wait := p.busy()
 			if wait > most || wait < most*3/4 {

@@ -21,14 +21,17 @@ import (
 	"github.com/pratique-dev/pratique/internal/outbound"
 )
 
-// moved matches what Git, GitHub, GitLab, Azure DevOps and JGit answer if the tip is not the one the push was built on.
+// moved matches what Git, GitHub, GitLab, Azure DevOps and JGit answer if the tip is not the one
+// the push was built on.
 var moved = regexp.MustCompile(`(?i)fetch first|non-fast-forward|stale info|incorrect old value|cannot lock ref|` +
 	`failed to (update|lock|write) ref|lock_?failure|failed to lock|reference (already exists|is already locked)|already been updated|but expected`)
 
-// declined matches the answers to a push that a rule of the server refuses; GitHub and Azure DevOps have codes.
+// declined matches the answers to a push that a rule of the server refuses; GitHub and Azure DevOps
+// have codes.
 var declined = regexp.MustCompile(`(?i)hook|declined|protected|prohibited|denied|not (allowed|permitted)|permission|rule violation|\bGH0\d\d\b|\bVS4\d{5}\b|\bTF402455\b`)
 
-// evaluate reads the server's answer to a push. It returns nil only if the server accepted the commit.
+// evaluate reads the server's answer to a push. It returns nil only if the server accepted the
+// commit.
 func evaluate(report *packp.ReportStatus, err error, said string) error {
 	if report == nil {
 		if err != nil && refusedBefore(err) {
@@ -40,18 +43,22 @@ func evaluate(report *packp.ReportStatus, err error, said string) error {
 		return pratique.Wrap(pratique.Unavailable, "push", "", fmt.Errorf("%w: %w", errUnknown, err))
 	}
 	if report.UnpackStatus != "ok" {
-		return pratique.Errorf(pratique.Unavailable, "push", "the server could not store the commit: %s", joinOutput(report.UnpackStatus, said))
+		return pratique.Errorf(pratique.Unavailable, "push",
+			"the server could not store the commit: %s", joinOutput(report.UnpackStatus, said))
 	}
 	for _, s := range report.CommandStatuses {
 		switch {
 		case s.Status == "ok":
 		// A hook has refused the push, even if its text resembles that of a race.
 		case declined.MatchString(s.Status):
-			return pratique.Errorf(pratique.Denied, "push", "the server refused the commit: %s", joinOutput(s.Status, said))
+			return pratique.Errorf(pratique.Denied, "push", "the server refused the commit: %s",
+				joinOutput(s.Status, said))
 		case moved.MatchString(s.Status):
-			return pratique.Wrap(pratique.Conflict, "push", "", fmt.Errorf("%w: %s", errMoved, joinOutput(s.Status, said)))
+			return pratique.Wrap(pratique.Conflict, "push", "", fmt.Errorf("%w: %s", errMoved,
+				joinOutput(s.Status, said)))
 		default:
-			return pratique.Errorf(pratique.Denied, "push", "the server refused the commit: %s", joinOutput(s.Status, said))
+			return pratique.Errorf(pratique.Denied, "push", "the server refused the commit: %s",
+				joinOutput(s.Status, said))
 		}
 	}
 	if len(report.CommandStatuses) == 0 {
@@ -88,14 +95,16 @@ func noRepository(err error) bool { return errors.Is(err, transport.ErrRepositor
 // maxPrinted bounds how much of a server's text is passed on, in bytes.
 const maxPrinted = 2 << 10
 
-// printable makes a server's text fit for logs, terminals and facts: one line, bounded, without control characters.
+// printable makes a server's text fit for logs, terminals and facts: one line, bounded, without
+// control characters.
 func printable(s string) string {
 	lines := strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' })
 	for i := range lines {
 		lines[i] = strings.TrimSpace(lines[i])
 	}
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) || r == utf8.RuneError {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) ||
+			r == utf8.RuneError {
 			return '?'
 		}
 		return r
@@ -111,7 +120,8 @@ func joinOutput(status, said string) string {
 	return status + ": " + said
 }
 
-// adviceError is an error with a text of ours, which names the setting to look at. It wraps the original error.
+// adviceError is an error with a text of ours, which names the setting to look at. It wraps the
+// original error.
 type adviceError struct {
 	text string
 	err  error
@@ -135,11 +145,13 @@ func classify(op, right string, err error) error {
 	kind, said, advice := classifyKind(err), strings.TrimRight(printable(err.Error()), ": "), ""
 	switch {
 	case noRepository(err):
-		advice = "check the URL, and that the login is valid and may " + right + " (deploy.targets[].username and password, or sshKey): hosts give the same answer to a wrong login"
+		advice = "check the URL, and that the login is valid and may " + right +
+			" (deploy.targets[].username and password, or sshKey): hosts give the same answer to a wrong login"
 	case errors.Is(err, transport.ErrAuthenticationRequired):
 		advice = "the host does not take the login, or got none: set deploy.targets[].username and password, a token that may " + right + " in the repository"
 	case errors.Is(err, transport.ErrAuthorizationFailed):
-		advice = "the login is valid and may not " + right + ": give that right to the one in deploy.targets[].username and password"
+		advice = "the login is valid and may not " + right +
+			": give that right to the one in deploy.targets[].username and password"
 	case badKey(err):
 		advice = "the host refused the key: check deploy.targets[].sshKey, and that the host knows its public key as one that may " + right
 	case unknownHost(err):
@@ -157,11 +169,12 @@ func badKey(err error) bool {
 }
 
 func unknownHost(err error) bool {
-	return knownhosts.IsHostKeyChanged(err) || knownhosts.IsHostUnknown(err) || strings.Contains(err.Error(), "knownhosts: ")
+	return knownhosts.IsHostKeyChanged(err) || knownhosts.IsHostUnknown(err) ||
+		strings.Contains(err.Error(), "knownhosts: ")
 }
 
-// classifyKind returns no kind that ends the job, such as NotFound: people fix logins, hosts and branches, and then the commit
-// has to be made. Unverified and Stale are reserved for the gate.
+// classifyKind returns no kind that ends the job, such as NotFound: people fix logins, hosts and
+// branches, and then the commit has to be made. Unverified and Stale are reserved for the gate.
 func classifyKind(err error) pratique.Kind {
 	if k := pratique.KindOf(err); k != pratique.Unknown {
 		return k
@@ -174,13 +187,15 @@ func classifyKind(err error) pratique.Kind {
 		err = unexpected.Err
 	}
 	switch {
-	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err, transport.ErrAuthorizationFailed), badKey(err), unknownHost(err):
+	case errors.Is(err, transport.ErrAuthenticationRequired), errors.Is(err,
+		transport.ErrAuthorizationFailed), badKey(err), unknownHost(err):
 		return pratique.Denied
 	}
 	return pratique.Unavailable
 }
 
-// statusKind returns no kind that ends the job: people can change what a host or proxy refuses today, such as a size limit.
+// statusKind returns no kind that ends the job: people can change what a host or proxy refuses
+// today, such as a size limit.
 func statusKind(code int) pratique.Kind {
 	switch {
 	case code == http.StatusTooManyRequests:

@@ -11,7 +11,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestOwnAuthority: a Git host of one's own is asked once its authority is named, and its error says which key names it.
+// TestOwnAuthority: a Git host of one's own is asked once its authority is named, and its error
+// says which key names it.
 func TestOwnAuthority(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -22,7 +23,8 @@ func TestOwnAuthority(t *testing.T) {
 	_, err := open(t, Config{URL: url}).Update(t.Context(), set("README.md", "x"))
 	wantKind(t, err, pratique.Unavailable, "in deploy.targets[].ca")
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
-	if _, err := open(t, Config{URL: url, CA: ca}).Update(t.Context(), set("README.md", "x")); err != nil {
+	if _, err := open(t, Config{URL: url, CA: ca}).Update(t.Context(),
+		set("README.md", "x")); err != nil {
 		t.Error(err)
 	}
 	_, err = Open(Config{URL: url, CA: []byte("no PEM")}, nil)

@@ -8,21 +8,24 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// limits bound what a repository and its server may cost, in bytes. Anybody who can push to the branch decides what is in it, so
-// none of it is trusted.
+// limits bound what a repository and its server may cost, in bytes. Anybody who can push to the
+// branch decides what is in it, so none of it is trusted.
 type limits struct {
 	refs     int64 // the list of branches
 	answer   int64 // what comes before a pack, and the answer to a push
 	pack     int64 // a pack as it is sent
 	inflated int64 // the sum of all objects of a pack
-	object   int64 // one object; larger files are dropped while they are read, and the rest of the branch can be used
-	file     int64 // a file that is edited
-	commit   int64 // a commit whose message is read
-	kept     int64 // what is held in memory of one branch
+	// one object; larger files are dropped while they are read, and the rest of the branch can be
+	// used
+	object int64
+	file   int64 // a file that is edited
+	commit int64 // a commit whose message is read
+	kept   int64 // what is held in memory of one branch
 }
 
 func defaults() limits {
-	return limits{refs: 32 << 20, answer: 8 << 20, pack: 512 << 20, inflated: 8 << 30, object: 64 << 20, file: 16 << 20, commit: 1 << 20, kept: 512 << 20}
+	return limits{refs: 32 << 20, answer: 8 << 20, pack: 512 << 20, inflated: 8 << 30,
+		object: 64 << 20, file: 16 << 20, commit: 1 << 20, kept: 512 << 20}
 }
 
 // tooMuch returns an error that does not end the job, since people can make the repository smaller.
@@ -50,7 +53,8 @@ type bounded struct {
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.r.Read(p)
 	if b.a.left -= int64(n); b.a.left < 0 {
-		return 0, tooMuch("read the answer of the Git server", "%s has more than %d MiB", b.a.what, b.a.all>>20)
+		return 0, tooMuch("read the answer of the Git server", "%s has more than %d MiB", b.a.what,
+			b.a.all>>20)
 	}
 	return n, err
 }

@@ -46,7 +46,8 @@ func (r *Repo) build(base *object.Commit, e deploy.Edit) (*made, error) {
 		return nil, err
 	}
 	by := object.Signature{Name: r.author.Name, Email: r.author.Email, When: r.now().UTC()}
-	c := &object.Commit{Author: by, Committer: by, Message: message, TreeHash: root, ParentHashes: []plumbing.Hash{base.Hash}}
+	c := &object.Commit{Author: by, Committer: by, Message: message, TreeHash: root,
+		ParentHashes: []plumbing.Hash{base.Hash}}
 	if r.signer != nil {
 		if c.PGPSignature, err = sign(c, r.signer); err != nil {
 			return nil, pratique.Wrap(pratique.Internal, "sign commit", "", err)
@@ -69,8 +70,10 @@ func compose(e deploy.Edit) (string, error) {
 	b.WriteString(strings.TrimRight(e.Message, "\n"))
 	b.WriteString("\n")
 	for i, t := range e.Trailers {
-		if !trailerKey.MatchString(t.Key) || strings.ContainsAny(t.Value, "\n\r\x00") || strings.TrimSpace(t.Value) != t.Value || t.Value == "" {
-			return "", pratique.Errorf(pratique.Invalid, "write trailer", "%q: %q is not a trailer of one line", t.Key, t.Value)
+		if !trailerKey.MatchString(t.Key) || strings.ContainsAny(t.Value, "\n\r\x00") ||
+			strings.TrimSpace(t.Value) != t.Value || t.Value == "" {
+			return "", pratique.Errorf(pratique.Invalid, "write trailer",
+				"%q: %q is not a trailer of one line", t.Key, t.Value)
 		}
 		if i == 0 {
 			b.WriteString("\n")
@@ -78,7 +81,8 @@ func compose(e deploy.Edit) (string, error) {
 		fmt.Fprintf(&b, "%s: %s\n", t.Key, t.Value)
 	}
 	if strings.TrimSpace(e.Message) == "" || strings.ContainsRune(e.Message, 0) {
-		return "", pratique.Errorf(pratique.Invalid, "write commit message", "the message is empty or holds a zero byte")
+		return "", pratique.Errorf(pratique.Invalid, "write commit message",
+			"the message is empty or holds a zero byte")
 	}
 	return b.String(), nil
 }
@@ -86,7 +90,8 @@ func compose(e deploy.Edit) (string, error) {
 // signatureNamespace keeps signatures of commits apart from others of the same key.
 const signatureNamespace = "git"
 
-// sign returns an armoured SSH signature over the commit, as "git commit -S" makes with gpg.format=ssh.
+// sign returns an armoured SSH signature over the commit, as "git commit -S" makes with
+// gpg.format=ssh.
 func sign(c *object.Commit, signer ssh.Signer) (string, error) {
 	var o plumbing.MemoryObject
 	if err := c.EncodeWithoutSignature(&o); err != nil {
@@ -119,8 +124,10 @@ type builder struct {
 	fresh []plumbing.Hash
 }
 
-// update returns the folder with the files in place of what was there. Only trees on the way are written again.
-func (b *builder) update(folder string, root plumbing.Hash, files map[string][]byte) (plumbing.Hash, error) {
+// update returns the folder with the files in place of what was there. Only trees on the way are
+// written again.
+func (b *builder) update(folder string, root plumbing.Hash,
+	files map[string][]byte) (plumbing.Hash, error) {
 	here := map[string][]byte{}
 	below := map[string]map[string][]byte{}
 	for name, content := range files {
@@ -223,12 +230,15 @@ func (b *builder) save(encode func(plumbing.EncodedObject) error) (plumbing.Hash
 
 // checkPath keeps paths inside the tree and away from Git's own folder.
 func checkPath(name string) error {
-	if name == "" || name != path.Clean(name) || strings.HasPrefix(name, "/") || strings.ContainsAny(name, "\x00\\") {
-		return pratique.Errorf(pratique.Invalid, "check path", "%q is not a clean path relative to the repository", name)
+	if name == "" || name != path.Clean(name) || strings.HasPrefix(name, "/") ||
+		strings.ContainsAny(name, "\x00\\") {
+		return pratique.Errorf(pratique.Invalid, "check path",
+			"%q is not a clean path relative to the repository", name)
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == ".." || part == "." || dotGit(part) {
-			return pratique.Errorf(pratique.Invalid, "check path", "%q leaves the tree or names Git's own folder", name)
+			return pratique.Errorf(pratique.Invalid, "check path",
+				"%q leaves the tree or names Git's own folder", name)
 		}
 	}
 	return nil

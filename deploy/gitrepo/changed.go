@@ -26,8 +26,10 @@ const (
 // errMany ends a comparison that is too large for a commit of ours.
 var errMany = errors.New("too many differences")
 
-// changed visits the files below prefix in which a commit differs from its first parent; false if that is not known.
-func (s *store) changed(ctx context.Context, c *object.Commit, prefix string, visit func(deploy.File) error) (bool, error) {
+// changed visits the files below prefix in which a commit differs from its first parent; false if
+// that is not known.
+func (s *store) changed(ctx context.Context, c *object.Commit, prefix string,
+	visit func(deploy.File) error) (bool, error) {
 	var before plumbing.Hash
 	if len(c.ParentHashes) > 0 {
 		parent, err := s.commit(c.ParentHashes[0])
@@ -83,7 +85,8 @@ func (d *comparison) below(ctx context.Context, prefix string, before plumbing.H
 	return d.compare(ctx, prefix, old, now, 0)
 }
 
-func (d *comparison) compare(ctx context.Context, name string, old, now object.TreeEntry, depth int) error {
+func (d *comparison) compare(ctx context.Context, name string, old, now object.TreeEntry,
+	depth int) error {
 	switch {
 	case now.Hash == old.Hash:
 	case isFile(now.Mode):
@@ -152,7 +155,8 @@ func (s *store) at(c *object.Commit) *tip {
 func (t *tip) ID() string { return t.commit.Hash.String() }
 
 // Since implements [deploy.Tip].
-func (t *tip) Since(ctx context.Context, name string, same func(deploy.File) (bool, error)) (string, time.Time, error) {
+func (t *tip) Since(ctx context.Context, name string, same func(deploy.File) (bool, error)) (string,
+	time.Time, error) {
 	versions := map[plumbing.Hash]bool{}
 	c := t.commit
 	for range maxParents {
@@ -173,8 +177,10 @@ func (t *tip) Since(ctx context.Context, name string, same func(deploy.File) (bo
 	return "", time.Time{}, nil
 }
 
-// before reports whether the file is the same in the first parent of a commit. The parent is nil if that is unknown.
-func (t *tip) before(c *object.Commit, name string, versions map[plumbing.Hash]bool, same func(deploy.File) (bool, error)) (bool, *object.Commit, error) {
+// before reports whether the file is the same in the first parent of a commit. The parent is nil if
+// that is unknown.
+func (t *tip) before(c *object.Commit, name string, versions map[plumbing.Hash]bool,
+	same func(deploy.File) (bool, error)) (bool, *object.Commit, error) {
 	if len(c.ParentHashes) == 0 {
 		return false, nil, nil
 	}

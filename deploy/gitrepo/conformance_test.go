@@ -29,7 +29,8 @@ func TestRepository(t *testing.T) {
 				host, _ := newKey(t)
 				client, key := newKey(t)
 				addr := sshServer(t, client.PublicKey(), host)
-				auth = Auth{SSHKey: key, SSHKnownHosts: []byte(knownhosts.Line([]string{addr}, host.PublicKey()) + "\n")}
+				auth = Auth{SSHKey: key,
+					SSHKnownHosts: []byte(knownhosts.Line([]string{addr}, host.PublicKey()) + "\n")}
 				remote = func(name string) string { return "ssh://git@" + addr + s.Dir(name) }
 			}
 			_, signing := newKey(t)
@@ -41,13 +42,19 @@ func TestRepository(t *testing.T) {
 				create(t, s, name, repotest.Files())
 				return repotest.Branch{
 					Open: func(t testing.TB) deploy.Repository {
-						return open(t, Config{URL: remote(name), Auth: auth, SigningKey: signing, Tries: 100})
+						return open(t, Config{URL: remote(name), Auth: auth, SigningKey: signing,
+							Tries: 100})
 					},
-					Advance: func(files map[string]string) (string, error) { return s.Advance(t.Context(), name, "other", files) },
-					Log:     func(t testing.TB) []string { return strings.Fields(git(t, s, name, "rev-list", "main")) },
+					Advance: func(files map[string]string) (string, error) {
+						return s.Advance(t.Context(), name, "other", files)
+					},
+					Log: func(t testing.TB) []string {
+						return strings.Fields(git(t, s, name, "rev-list", "main"))
+					},
 					Check: func(t testing.TB) {
 						git(t, s, name, "fsck", "--strict", "--no-dangling")
-						if n := git(t, s, name, "rev-list", "--count", "--min-parents=2", "main"); n != "0" {
+						if n := git(t, s, name, "rev-list", "--count", "--min-parents=2",
+							"main"); n != "0" {
 							t.Errorf("%s merges", n)
 						}
 					},

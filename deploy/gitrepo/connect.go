@@ -39,8 +39,8 @@ func (r *Repo) connect(c Config) error {
 	return fmt.Errorf("%q remotes are not supported: use http, https, ssh or file", ep.Protocol)
 }
 
-// showable refuses a URL that may hold a secret, because URLs go into facts and logs. A token is often given as the
-// user's name; over ssh there are none.
+// showable refuses a URL that may hold a secret, because URLs go into facts and logs. A token is
+// often given as the user's name; over ssh there are none.
 func showable(ep *transport.Endpoint) error {
 	switch {
 	case ep.Password != "", strings.Contains(ep.User, ":"):
@@ -80,8 +80,8 @@ func (r *Repo) connectSSH(a Auth, ep *transport.Endpoint) error {
 	if err != nil {
 		return fmt.Errorf("known hosts: %w", err)
 	}
-	// The server has keys of several kinds and offers the one that comes first in our list. If that is not the
-	// one known for this very host, login fails although the host is known.
+	// The server has keys of several kinds and offers the one that comes first in our list. If that
+	// is not the one known for this very host, login fails although the host is known.
 	addr := hostPort(ep)
 	algorithms := hosts.HostKeyAlgorithms(addr)
 	if len(algorithms) == 0 {

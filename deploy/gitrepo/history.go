@@ -139,7 +139,8 @@ func (r *Repo) made(c *object.Commit) bool {
 	return sshsig.Verify(content, sig, r.signer.PublicKey(), sshsig.HashSHA512, signatureNamespace) == nil
 }
 
-// maxParagraph is the length of the longest last paragraph in which trailers are looked for. Ours are much shorter.
+// maxParagraph is the length of the longest last paragraph in which trailers are looked for. Ours
+// are much shorter.
 const maxParagraph = 32 << 10
 
 // trailersOf reads the "Key: value" lines of the last paragraph.

@@ -15,9 +15,9 @@ import (
 // lastWords bounds the wait for a local service to exit after its work.
 const lastWords = 5 * time.Second
 
-// startLocal runs a service of git on a folder of this machine. The hooks of the repository are programs of
-// others and run as its children, so they get nothing of our environment, which may hold secrets, but where
-// programs and configuration are.
+// startLocal runs a service of git on a folder of this machine. The hooks of the repository are
+// programs of others and run as its children, so they get nothing of our environment, which may
+// hold secrets, but where programs and configuration are.
 func startLocal(ctx context.Context, service string, ep *transport.Endpoint) (*running, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

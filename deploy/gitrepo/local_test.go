@@ -23,7 +23,8 @@ func TestHooksGetNoSecrets(t *testing.T) {
 	}
 	t.Setenv("PRATIQUE_SIGNING_PASSWORD", "hunter2")
 	t.Setenv("GIT_CONFIG_PARAMETERS", "'core.hooksPath=/hunter2'")
-	if _, err := open(t, Config{URL: s.FileURL("r")}).Update(t.Context(), set("README.md", "x")); err != nil {
+	if _, err := open(t, Config{URL: s.FileURL("r")}).Update(t.Context(),
+		set("README.md", "x")); err != nil {
 		t.Fatal(err)
 	}
 	said, err := os.ReadFile(dump)
@@ -33,9 +34,12 @@ func TestHooksGetNoSecrets(t *testing.T) {
 	for line := range strings.Lines(string(said)) {
 		name, _, _ := strings.Cut(strings.TrimSpace(line), "=")
 		switch {
-		case name == "PATH", name == "HOME", name == "PWD", name == "OLDPWD", name == "SHLVL", name == "_": // the shell's
-		case name == "GIT_DIR", name == "GIT_EXEC_PATH", strings.HasPrefix(name, "GIT_QUARANTINE"), strings.HasSuffix(name, "OBJECT_DIRECTORY"),
-			strings.HasPrefix(name, "GIT_ALTERNATE"), strings.HasPrefix(name, "GIT_PUSH_OPTION"): // git's own
+		// the shell's
+		case name == "PATH", name == "HOME", name == "PWD", name == "OLDPWD", name == "SHLVL", name == "_":
+		case name == "GIT_DIR", name == "GIT_EXEC_PATH", strings.HasPrefix(name,
+			"GIT_QUARANTINE"), strings.HasSuffix(name, "OBJECT_DIRECTORY"),
+			// git's own
+			strings.HasPrefix(name, "GIT_ALTERNATE"), strings.HasPrefix(name, "GIT_PUSH_OPTION"):
 		default:
 			t.Errorf("a hook got %s", line)
 		}
@@ -51,10 +55,12 @@ func TestHooksAfterThePush(t *testing.T) {
 	s := start(t)
 	create(t, s, "r", files)
 	done := filepath.Join(t.TempDir(), "done")
-	if err := s.Hook("r", "post-receive", "sleep 0.3; head -c 200000 /dev/zero && echo told && touch '"+done+"'"); err != nil {
+	if err := s.Hook("r", "post-receive",
+		"sleep 0.3; head -c 200000 /dev/zero && echo told && touch '"+done+"'"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := open(t, Config{URL: s.FileURL("r")}).Update(t.Context(), set("README.md", "x")); err != nil {
+	if _, err := open(t, Config{URL: s.FileURL("r")}).Update(t.Context(),
+		set("README.md", "x")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(done); err != nil {
@@ -73,7 +79,8 @@ func TestLocalTimeout(t *testing.T) {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	_, err := open(t, Config{URL: s.FileURL("r"), Timeout: time.Second, Tries: 1}).Update(ctx, set("README.md", "x"))
+	_, err := open(t, Config{URL: s.FileURL("r"), Timeout: time.Second, Tries: 1}).Update(ctx,
+		set("README.md", "x"))
 	wantKind(t, err, pratique.Unavailable, "")
 	if d := time.Since(begin); d > 9*time.Second {
 		t.Errorf("took %s", d)

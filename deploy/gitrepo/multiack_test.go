@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestServerThatWantsMultiACK behaves as Azure DevOps does: it refuses a client without multi_ack, and to one that has
-// something already it answers in a way that the library does not read.
+// TestServerThatWantsMultiACK behaves as Azure DevOps does: it refuses a client without multi_ack,
+// and to one that has something already it answers in a way that the library does not read.
 func TestServerThatWantsMultiACK(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -34,13 +34,15 @@ func TestServerThatWantsMultiACK(t *testing.T) {
 	r := open(t, Config{URL: front.URL + url[strings.LastIndex(url, "/"):]})
 	for _, tag := range []string{"2", "3"} {
 		// Somebody else commits meanwhile, so that there is something to fetch.
-		if _, err := s.Advance(t.Context(), "config", "other", map[string]string{"other.txt": tag}); err != nil {
+		if _, err := s.Advance(t.Context(), "config", "other",
+			map[string]string{"other.txt": tag}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := r.Update(t.Context(), set("apps/a/deploy.yaml", "image: a:"+tag)); err != nil {
 			t.Fatal(err)
 		}
-		if got := git(t, s, "config", "show", "main:apps/a/deploy.yaml"); !strings.Contains(got, "a:"+tag) {
+		if got := git(t, s, "config", "show",
+			"main:apps/a/deploy.yaml"); !strings.Contains(got, "a:"+tag) {
 			t.Errorf("the branch has %s", got)
 		}
 	}

@@ -21,19 +21,25 @@ func TestOddNames(t *testing.T) {
 	s := start(t)
 	url := create(t, s, "r", files)
 	blob := git(t, s, "r", "rev-parse", "main:README.md")
-	entries := "100644 blob " + blob + "\t" + strings.Repeat("x", 300) + ".yaml\n100644 blob " + blob + "\ta.yaml\n100644 blob " + blob + "\tb\\c.yaml\n"
+	entries := "100644 blob " + blob + "\t" + strings.Repeat("x", 300) + ".yaml\n100644 blob " +
+		blob + "\ta.yaml\n100644 blob " + blob + "\tb\\c.yaml\n"
 	id, err := s.Git(t.Context(), "r", []byte(entries), "mktree")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tip := git(t, s, "r", "-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", "-m", "x", "-p", "main", id)
+	tip := git(t, s, "r", "-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", "-m", "x",
+		"-p", "main", id)
 	git(t, s, "r", "update-ref", "refs/heads/main", tip)
 	r := open(t, Config{URL: url})
 	if err := r.Warm(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	err = (&tree{store: r.local, root: plumbing.NewHash(id)}).Walk(t.Context(), "", func(f deploy.File) error { got = append(got, f.Path()); return nil })
+	err = (&tree{store: r.local, root: plumbing.NewHash(id)}).Walk(t.Context(), "",
+		func(f deploy.File) error {
+			got = append(got, f.Path())
+			return nil
+		})
 	if err != nil || strings.Join(got, " ") != "a.yaml" {
 		t.Errorf("visited %q, %v", got, err)
 	}
@@ -49,10 +55,12 @@ func entry(t *testing.T, mode, name, id string) string {
 	return mode + " " + name + "\x00" + string(raw)
 }
 
-// commitTree makes a commit whose folder apps has these bytes, and does not ask whether Git would write them so.
+// commitTree makes a commit whose folder apps has these bytes, and does not ask whether Git would
+// write them so.
 func commitTree(t *testing.T, s *gitserver.Server, repo, apps string) {
 	t.Helper()
-	id, err := s.Git(t.Context(), repo, []byte(apps), "hash-object", "-t", "tree", "-w", "--stdin", "--literally")
+	id, err := s.Git(t.Context(), repo, []byte(apps), "hash-object", "-t", "tree", "-w", "--stdin",
+		"--literally")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,17 +68,21 @@ func commitTree(t *testing.T, s *gitserver.Server, repo, apps string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tip := git(t, s, repo, "-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", "-m", "x", "-p", "main", root)
+	tip := git(t, s, repo, "-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", "-m", "x",
+		"-p", "main", root)
 	git(t, s, repo, "update-ref", "refs/heads/main", tip)
 }
 
-// TestBrokenFolder: where a checkout and another reader may differ on what a folder holds, nothing is read from it and
-// nothing is written to it, and the error says which folder it is. What is beside it can be read.
+// TestBrokenFolder: where a checkout and another reader may differ on what a folder holds, nothing
+// is read from it and nothing is written to it, and the error says which folder it is. What is
+// beside it can be read.
 func TestBrokenFolder(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	create(t, s, "ids", files)
-	blob, other, folder := git(t, s, "ids", "rev-parse", "main:README.md"), git(t, s, "ids", "rev-parse", "main:apps/a/deploy.yaml"), git(t, s, "ids", "rev-parse", "main:apps/a")
+	blob, other, folder := git(t, s, "ids", "rev-parse", "main:README.md"),
+		git(t, s, "ids", "rev-parse", "main:apps/a/deploy.yaml"), git(t, s, "ids", "rev-parse",
+			"main:apps/a")
 	const file, dir, link = "100644", "40000", "120000"
 	for i, test := range []struct {
 		entries string
@@ -79,7 +91,8 @@ func TestBrokenFolder(t *testing.T) {
 		{entry(t, file, "a.yaml", blob) + entry(t, file, "a.yaml", other), `"a.yaml" stands in it twice`},
 		{entry(t, file, "a.yaml", blob) + entry(t, link, "a.yaml", other), `"a.yaml" stands in it twice`},
 		{entry(t, file, "a", blob) + entry(t, dir, "a", folder), `"a" stands in it twice`},
-		{entry(t, file, "a", blob) + entry(t, file, "a.b", blob) + entry(t, dir, "a", folder), `"a" stands in it twice`},
+		{entry(t, file, "a", blob) + entry(t, file, "a.b", blob) + entry(t, dir, "a", folder),
+			`"a" stands in it twice`},
 		{entry(t, dir, "a", folder) + entry(t, file, "a", blob), `"a" stands in it twice`},
 		{entry(t, file, "b", blob) + entry(t, file, "a", blob), "order of names"},
 		{entry(t, dir, "a", folder) + entry(t, file, "a.b", blob), "order of names"},
@@ -93,7 +106,9 @@ func TestBrokenFolder(t *testing.T) {
 		{entry(t, dir, "..", folder), `".." is no name`},
 		{entry(t, dir, ".", folder), `"." is no name`},
 		{entry(t, file, "a/b", blob), `"a/b" is no name`},
-		{entry(t, file, ".gitignore", blob) + entry(t, file, "a", blob) + entry(t, file, "a.b", blob) + entry(t, dir, "b", folder) + entry(t, file, "b0", blob) + entry(t, file, "git~2", blob), ""},
+		{entry(t, file, ".gitignore", blob) + entry(t, file, "a", blob) +
+			entry(t, file, "a.b", blob) + entry(t, dir, "b", folder) + entry(t, file, "b0", blob) +
+			entry(t, file, "git~2", blob), ""},
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
@@ -132,7 +147,8 @@ func TestMalformedFolder(t *testing.T) {
 		entry(t, "1006x4", "a", id):                      "malformed",
 	} {
 		s := newStore(defaults())
-		o := &kept{typ: plumbing.TreeObject, hash: plumbing.ComputeHash(plumbing.TreeObject, []byte(content)), content: []byte(content)}
+		o := &kept{typ: plumbing.TreeObject, hash: plumbing.ComputeHash(plumbing.TreeObject,
+			[]byte(content)), content: []byte(content)}
 		if _, err := s.objects.SetEncodedObject(o); err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +158,8 @@ func TestMalformedFolder(t *testing.T) {
 	}
 }
 
-// TestBrokenBefore: a folder that was broken once, and is not at the tip, stops nobody: who looks at that commit cannot tell.
+// TestBrokenBefore: a folder that was broken once, and is not at the tip, stops nobody: who looks
+// at that commit cannot tell.
 func TestBrokenBefore(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -154,7 +171,9 @@ func TestBrokenBefore(t *testing.T) {
 	u.History = func(past iter.Seq[deploy.Past]) bool {
 		n := 0
 		for p := range past {
-			if known, err := p.Changed(t.Context(), "apps", func(deploy.File) error { return nil }); err != nil || known && n < 2 {
+			if known, err := p.Changed(t.Context(), "apps", func(deploy.File) error {
+				return nil
+			}); err != nil || known && n < 2 {
 				t.Errorf("commit %d: %v, %v", n, known, err)
 			}
 			n++

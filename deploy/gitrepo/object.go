@@ -40,7 +40,8 @@ func contentOf(o plumbing.EncodedObject) ([]byte, error) {
 	return readAll(o)
 }
 
-// large is an object that is too large to be edited or decoded. Its bytes are kept packed, to be searched, or not at all.
+// large is an object that is too large to be edited or decoded. Its bytes are kept packed, to be
+// searched, or not at all.
 type large struct {
 	typ    plumbing.ObjectType
 	size   int64
@@ -61,7 +62,8 @@ func (l large) all() ([]byte, error) {
 }
 
 func (l large) open() (io.ReadCloser, error) {
-	d, err := zstd.NewReader(bytes.NewReader(l.packed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true))
+	d, err := zstd.NewReader(bytes.NewReader(l.packed), zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderLowmem(true))
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +82,12 @@ func (s *store) has(h plumbing.Hash) bool {
 // missing is the error for an object that is not at hand; what describes it.
 func (s *store) missing(h plumbing.Hash, what string) error {
 	if l, ok := s.large[h]; ok {
-		return pratique.Errorf(pratique.Exhausted, "read", "%s has %d bytes, more than can be edited", what, l.size)
+		return pratique.Errorf(pratique.Exhausted, "read",
+			"%s has %d bytes, more than can be edited", what, l.size)
 	}
 	if s.partial {
-		return pratique.Errorf(pratique.Exhausted, "read", "%s has more than %d MiB, or was made from a file that has", what, s.limits.object>>20)
+		return pratique.Errorf(pratique.Exhausted, "read",
+			"%s has more than %d MiB, or was made from a file that has", what, s.limits.object>>20)
 	}
 	return plumbing.ErrObjectNotFound
 }
@@ -116,8 +120,8 @@ func (s *store) open(ctx context.Context, name string, h plumbing.Hash) (io.Read
 	return io.NopCloser(bytes.NewReader(content)), nil
 }
 
-// tree returns a folder; name is for people. Every folder is read here, and one that readers differ on is refused with kind
-// Denied.
+// tree returns a folder; name is for people. Every folder is read here, and one that readers differ
+// on is refused with kind Denied.
 func (s *store) tree(name string, h plumbing.Hash) (*object.Tree, error) {
 	t, err := object.GetTree(s.objects, h)
 	switch {

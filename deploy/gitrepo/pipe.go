@@ -14,9 +14,10 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// pipes speaks Git's protocol over the standard streams of a service, which start runs on another host or here.
-// Those of go-git cannot be used: over ssh it has no deadline for the handshake, so a host that accepts
-// connections and then says nothing would hold the writer for ever; local services it gives our environment.
+// pipes speaks Git's protocol over the standard streams of a service, which start runs on another
+// host or here. Those of go-git cannot be used: over ssh it has no deadline for the handshake, so a
+// host that accepts connections and then says nothing would hold the writer for ever; local
+// services it gives our environment.
 type pipes struct {
 	start func(ctx context.Context, service string, ep *transport.Endpoint) (*running, error)
 }
@@ -34,11 +35,13 @@ type running struct {
 	kill, close func() error
 }
 
-func (t *pipes) NewUploadPackSession(ep *transport.Endpoint, _ transport.AuthMethod) (transport.UploadPackSession, error) {
+func (t *pipes) NewUploadPackSession(ep *transport.Endpoint,
+	_ transport.AuthMethod) (transport.UploadPackSession, error) {
 	return &pipeSession{transport: t, endpoint: ep, service: transport.UploadPackServiceName}, nil
 }
 
-func (t *pipes) NewReceivePackSession(ep *transport.Endpoint, _ transport.AuthMethod) (transport.ReceivePackSession, error) {
+func (t *pipes) NewReceivePackSession(ep *transport.Endpoint,
+	_ transport.AuthMethod) (transport.ReceivePackSession, error) {
 	return &pipeSession{transport: t, endpoint: ep, service: transport.ReceivePackServiceName}, nil
 }
 
@@ -84,7 +87,8 @@ func (s *pipeSession) advertised(ctx context.Context) (*packp.AdvRefs, error) {
 	s.guard(ctx)
 	defer s.unguard()
 	offer := packp.NewAdvRefs()
-	if err := offer.Decode(allowed(ctx).bound(s.running.stdout)); err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) {
+	if err := offer.Decode(allowed(ctx).bound(s.running.stdout)); err != nil &&
+		!errors.Is(err, packp.ErrEmptyAdvRefs) {
 		return nil, s.complaint(err)
 	}
 	transport.FilterUnsupportedCapabilities(offer.Capabilities)
@@ -107,12 +111,14 @@ func (s *pipeSession) complaint(err error) error {
 	case noSuchRepository.MatchString(said):
 		return fmt.Errorf("%w: %s", transport.ErrRepositoryNotFound, joinOutput("the host says", text))
 	case noAccess.MatchString(said):
-		return pratique.Errorf(pratique.Denied, "start "+s.service, "%s", joinOutput("the host says", text))
+		return pratique.Errorf(pratique.Denied, "start "+s.service, "%s",
+			joinOutput("the host says", text))
 	}
 	return fmt.Errorf("%w: %s", err, joinOutput("the host says", text))
 }
 
-func (s *pipeSession) UploadPack(ctx context.Context, req *packp.UploadPackRequest) (*packp.UploadPackResponse, error) {
+func (s *pipeSession) UploadPack(ctx context.Context,
+	req *packp.UploadPackRequest) (*packp.UploadPackResponse, error) {
 	if err := req.Validate(); err != nil {
 		return nil, err
 	}
@@ -134,7 +140,8 @@ func (s *pipeSession) UploadPack(ctx context.Context, req *packp.UploadPackReque
 	return answer, answer.Decode(io.NopCloser(allowed(ctx).bound(s.running.stdout)))
 }
 
-func (s *pipeSession) ReceivePack(ctx context.Context, req *packp.ReferenceUpdateRequest) (*packp.ReportStatus, error) {
+func (s *pipeSession) ReceivePack(ctx context.Context,
+	req *packp.ReferenceUpdateRequest) (*packp.ReportStatus, error) {
 	s.guard(ctx)
 	if err := req.Encode(s.running.stdin); err != nil {
 		return nil, err
@@ -143,7 +150,8 @@ func (s *pipeSession) ReceivePack(ctx context.Context, req *packp.ReferenceUpdat
 		return nil, err
 	}
 	report := packp.NewReportStatus()
-	if err := report.Decode(demux(req.Capabilities, allowed(ctx).bound(s.running.stdout), req.Progress)); err != nil {
+	if err := report.Decode(demux(req.Capabilities, allowed(ctx).bound(s.running.stdout),
+		req.Progress)); err != nil {
 		return nil, err
 	}
 	// The report comes before the output of post-receive hooks, which fail if nobody reads it.

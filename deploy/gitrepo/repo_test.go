@@ -66,11 +66,13 @@ func git(t testing.TB, s *gitserver.Server, name string, args ...string) string 
 // set is an update that writes one file.
 func set(path, content string) deploy.Update {
 	return deploy.Update{Edit: func(context.Context, deploy.Tip) (deploy.Edit, error) {
-		return deploy.Edit{Files: map[string][]byte{path: []byte(content)}, Message: "set " + path, Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: content}}}, nil
+		return deploy.Edit{Files: map[string][]byte{path: []byte(content)}, Message: "set " + path,
+			Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: content}}}, nil
 	}}
 }
 
-// once keeps an update from being made again: it changes nothing where the event's commit is found, and found is that.
+// once keeps an update from being made again: it changes nothing where the event's commit is found,
+// and found is that.
 func once(u deploy.Update, id string) (update deploy.Update, found *string) {
 	found = new(string)
 	edit := u.Edit
@@ -121,16 +123,20 @@ func TestUpdate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p.Commit == "" || before != git(t, s, scheme, "rev-parse", "main^") || p.Commit != git(t, s, scheme, "rev-parse", "main") || p.Remote != url || p.Branch != "main" {
+			if p.Commit == "" || before != git(t, s, scheme, "rev-parse", "main^") ||
+				p.Commit != git(t, s, scheme, "rev-parse", "main") || p.Remote != url ||
+				p.Branch != "main" {
 				t.Errorf("pushed %+v", p)
 			}
 			if got := git(t, s, scheme, "show", "main:apps/a/deploy.yaml"); got != "image: a:2" {
 				t.Errorf("file is %q", got)
 			}
-			if got := git(t, s, scheme, "diff", "--name-only", before, "main"); got != "apps/a/deploy.yaml" {
+			if got := git(t, s, scheme, "diff", "--name-only", before,
+				"main"); got != "apps/a/deploy.yaml" {
 				t.Errorf("changed %q", got)
 			}
-			if got := git(t, s, scheme, "log", "-1", "--format=%an <%ae> %cn%n%B", "main"); got != "Gate <gate@example.com> Gate\nset apps/a/deploy.yaml\n\nPratique-Event: image: a:2" {
+			if got := git(t, s, scheme, "log", "-1", "--format=%an <%ae> %cn%n%B",
+				"main"); got != "Gate <gate@example.com> Gate\nset apps/a/deploy.yaml\n\nPratique-Event: image: a:2" {
 				t.Errorf("commit is %q", got)
 			}
 			git(t, s, scheme, "fsck", "--strict")
@@ -147,14 +153,16 @@ func TestUpdate(t *testing.T) {
 				t.Errorf("done before: %+v, %v, found %s", again, err, *found)
 			}
 			// Somebody else commits; a new file in a new folder goes on top of it.
-			if _, err := s.Advance(t.Context(), scheme, "other", map[string]string{"README.md": "other\n"}); err != nil {
+			if _, err := s.Advance(t.Context(), scheme, "other",
+				map[string]string{"README.md": "other\n"}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err = r.Update(t.Context(), set("new/folder/x.yaml", "x")); err != nil {
 				t.Fatal(err)
 			}
 			want := "new/folder/x.yaml\nREADME.md\napps/a/deploy.yaml"
-			if got := git(t, s, scheme, "log", "--name-only", "--format=", before+"..main"); strings.ReplaceAll(got, "\n\n", "\n") != want {
+			if got := git(t, s, scheme, "log", "--name-only", "--format=", before+
+				"..main"); strings.ReplaceAll(got, "\n\n", "\n") != want {
 				t.Errorf("log is %q, want %q", got, want)
 			}
 			git(t, s, scheme, "fsck", "--strict")
@@ -172,7 +180,8 @@ func TestNewestFirst(t *testing.T) {
 		message := "x\n\nPratique-Event: " + id + "\n"
 		return fmt.Sprintf("commit refs/heads/main\nmark :%d\ncommitter A <a@b> %d +0000\ndata %d\n%s%s\n", mark, at+int64(minute)*60, len(message), message, parents)
 	}
-	line := commit(1, 1, "old", "from refs/heads/main^0") + commit(2, 2, "new", "from :1") + commit(3, 4, "x", "from :2") + commit(4, 5, "x", "from :3") +
+	line := commit(1, 1, "old", "from refs/heads/main^0") + commit(2, 2, "new", "from :1") +
+		commit(3, 4, "x", "from :2") + commit(4, 5, "x", "from :3") +
 		commit(5, 3, "branch", "from :1") + commit(6, 6, "merge", "from :4\nmerge :5")
 	if _, err := s.Git(t.Context(), "r", []byte(line), "fast-import", "--quiet", "--force"); err != nil {
 		t.Fatal(err)
@@ -202,13 +211,15 @@ func TestNeverStopsMoving(t *testing.T) {
 	s := start(t)
 	r := open(t, Config{URL: create(t, s, "r", files), Tries: 3})
 	calls := 0
-	_, err := r.Update(t.Context(), deploy.Update{Edit: func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
-		calls++
-		if _, err := s.Advance(ctx, "r", "other", map[string]string{"README.md": fmt.Sprint(calls)}); err != nil {
-			return deploy.Edit{}, err
-		}
-		return set("apps/a/deploy.yaml", "mine again").Edit(ctx, tree)
-	}})
+	_, err := r.Update(t.Context(),
+		deploy.Update{Edit: func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
+			calls++
+			if _, err := s.Advance(ctx, "r", "other",
+				map[string]string{"README.md": fmt.Sprint(calls)}); err != nil {
+				return deploy.Edit{}, err
+			}
+			return set("apps/a/deploy.yaml", "mine again").Edit(ctx, tree)
+		}})
 	wantKind(t, err, pratique.Conflict, "moved on")
 }
 
@@ -305,14 +316,16 @@ func TestLostAnswer(t *testing.T) {
 		go func() { // as soon as it is accepted, before the writer has waited out its pause
 			for {
 				if _, err := os.Stat(s.Dir("r") + "/accepted"); err == nil {
-					_, _ = s.Advance(context.Background(), "r", "other", map[string]string{"README.md": "theirs"})
+					_, _ = s.Advance(context.Background(), "r", "other",
+						map[string]string{"README.md": "theirs"})
 					return
 				}
 				time.Sleep(time.Millisecond)
 			}
 		}()
 		p, err := r.Update(t.Context(), u)
-		if err != nil || p.Commit == "" || git(t, s, "r", "log", "--format=%s", "-1", p.Commit) != "set README.md" {
+		if err != nil || p.Commit == "" || git(t, s, "r", "log", "--format=%s", "-1",
+			p.Commit) != "set README.md" {
 			t.Errorf("%+v, %v", p, err)
 		}
 	})
@@ -329,11 +342,14 @@ func TestErrors(t *testing.T) {
 		kind   pratique.Kind
 		text   string
 	}{
-		{"no branch", Config{URL: url, Branch: "prod"}, pratique.Unavailable, `no branch "prod": push a first commit`},
+		{"no branch", Config{URL: url, Branch: "prod"}, pratique.Unavailable,
+			`no branch "prod": push a first commit`},
 		{"empty", Config{URL: empty}, pratique.Unavailable, "push a first commit"},
 		{"empty file", Config{URL: s.FileURL("empty")}, pratique.Unavailable, "push a first commit"},
-		{"no repository", Config{URL: s.URL + "/none.git"}, pratique.Unavailable, "check the URL, and that the login is valid"},
-		{"no folder", Config{URL: "file://" + t.TempDir() + "/none"}, pratique.Unavailable, "repository not found"},
+		{"no repository", Config{URL: s.URL + "/none.git"}, pratique.Unavailable,
+			"check the URL, and that the login is valid"},
+		{"no folder", Config{URL: "file://" + t.TempDir() + "/none"}, pratique.Unavailable,
+			"repository not found"},
 		{"nobody there", Config{URL: "http://127.0.0.1:1/r.git"}, pratique.Unavailable, "refused"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -350,8 +366,10 @@ func TestErrors(t *testing.T) {
 		{"password alone in URL", Config{URL: "https://:hunter2@example.com/r.git"}, "holds a password"},
 		{"token as user", Config{URL: "https://hunter2@example.com/r.git"}, "holds a user name"},
 		{"token as user, plain", Config{URL: "HTTP://hunter2@example.com/r.git"}, "holds a user name"},
-		{"token as user, escaped", Config{URL: "https://hunter2%40x@example.com/r.git"}, "holds a user name"},
-		{"token in query", Config{URL: "https://example.com/r.git?private_token=hunter2"}, "after its path"},
+		{"token as user, escaped", Config{URL: "https://hunter2%40x@example.com/r.git"},
+			"holds a user name"},
+		{"token in query", Config{URL: "https://example.com/r.git?private_token=hunter2"},
+			"after its path"},
 		{"token in fragment", Config{URL: "https://example.com/r.git#hunter2"}, "after its path"},
 		{"token in a URL of no use", Config{URL: "https://hunter2@exa mple.com/r.git"}, "cannot be read"},
 		{"password over ssh", Config{URL: "ssh://git:hunter2@example.com/r.git"}, "holds a password"},
@@ -378,27 +396,38 @@ func TestAuth(t *testing.T) {
 	s.RequireAuth("gate", "secret")
 	_, err := open(t, Config{URL: url}).Update(t.Context(), set("README.md", "x"))
 	wantKind(t, err, pratique.Denied, "authentication required")
-	_, err = open(t, Config{URL: url, Auth: Auth{Username: "gate", Password: "wrong"}}).Update(t.Context(), set("README.md", "x"))
+	_, err = open(t,
+		Config{URL: url, Auth: Auth{Username: "gate", Password: "wrong"}}).Update(t.Context(),
+		set("README.md", "x"))
 	wantKind(t, err, pratique.Denied, "authentication required")
-	p, err := open(t, Config{URL: url, Auth: Auth{Username: "gate", Password: "secret"}}).Update(t.Context(), set("README.md", "x"))
+	p, err := open(t,
+		Config{URL: url, Auth: Auth{Username: "gate", Password: "secret"}}).Update(t.Context(),
+		set("README.md", "x"))
 	if err != nil || p.Commit == "" {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
 
-// TestAnswersForALogin: hosts that hide what a login may not see, and those that took a repository away, have not
-// said the last word.
+// TestAnswersForALogin: hosts that hide what a login may not see, and those that took a repository
+// away, have not said the last word.
 func TestAnswersForALogin(t *testing.T) {
 	t.Parallel()
 	for status, kind := range map[int]pratique.Kind{
-		http.StatusNotFound: pratique.Unavailable, http.StatusGone: pratique.Unavailable, http.StatusUnauthorized: pratique.Denied,
-		http.StatusForbidden: pratique.Denied, http.StatusTooManyRequests: pratique.RateLimited, http.StatusBadGateway: pratique.Unavailable,
-		http.StatusBadRequest: pratique.Denied, http.StatusMethodNotAllowed: pratique.Denied, http.StatusConflict: pratique.Denied,
-		http.StatusRequestEntityTooLarge: pratique.Denied, http.StatusLocked: pratique.Denied, http.StatusUnavailableForLegalReasons: pratique.Denied,
+		http.StatusNotFound: pratique.Unavailable, http.StatusGone: pratique.Unavailable,
+		http.StatusUnauthorized: pratique.Denied,
+		http.StatusForbidden:    pratique.Denied, http.StatusTooManyRequests: pratique.RateLimited,
+		http.StatusBadGateway: pratique.Unavailable,
+		http.StatusBadRequest: pratique.Denied, http.StatusMethodNotAllowed: pratique.Denied,
+		http.StatusConflict:              pratique.Denied,
+		http.StatusRequestEntityTooLarge: pratique.Denied, http.StatusLocked: pratique.Denied,
+		http.StatusUnavailableForLegalReasons: pratique.Denied,
 	} {
-		host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		host := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+		}))
 		t.Cleanup(host.Close)
-		_, err := open(t, Config{URL: host.URL + "/r.git", Auth: Auth{Password: "expired"}}).Update(t.Context(), set("README.md", "x"))
+		_, err := open(t, Config{URL: host.URL + "/r.git",
+			Auth: Auth{Password: "expired"}}).Update(t.Context(), set("README.md", "x"))
 		wantKind(t, err, kind, "")
 		if pratique.KindOf(err).Permanent() {
 			t.Errorf("status %d ends the job: %v", status, err)
@@ -412,52 +441,64 @@ func TestTree(t *testing.T) {
 	url := create(t, s, "r", files)
 	git(t, s, "r", "config", "core.symlinks", "true")
 	// A link, and an executable file, next to the others.
-	if _, err := s.Git(t.Context(), "r", []byte("commit refs/heads/main\ncommitter A <a@b> now\ndata 1\nx\nfrom refs/heads/main^0\n"+
-		"M 120000 inline apps/link.yaml\ndata 10\n/etc/hosts\nM 755 inline apps/run\ndata 3\n#!/\n"), "fast-import", "--quiet", "--date-format=now"); err != nil {
+	if _, err := s.Git(t.Context(), "r",
+		[]byte("commit refs/heads/main\ncommitter A <a@b> now\ndata 1\nx\nfrom refs/heads/main^0\n"+
+			"M 120000 inline apps/link.yaml\ndata 10\n/etc/hosts\nM 755 inline apps/run\ndata 3\n#!/\n"), "fast-import", "--quiet", "--date-format=now"); err != nil {
 		t.Fatal(err)
 	}
 	r := open(t, Config{URL: url})
-	_, err := r.Update(t.Context(), deploy.Update{Edit: func(ctx context.Context, content deploy.Tip) (deploy.Edit, error) {
-		for prefix, want := range map[string][]string{
-			"":                   {"README.md", "apps/a.b/deploy.yaml", "apps/a/deploy.yaml", "apps/b/deploy.yaml", "apps/run"},
-			"apps/a/":            {"apps/a/deploy.yaml"},
-			"apps/a/deploy.yaml": {"apps/a/deploy.yaml"},
-			"apps/link.yaml":     nil,
-			"ap":                 nil,
-			"none/at/all":        nil,
-		} {
-			var got []string
-			if err := content.Walk(ctx, prefix, func(f deploy.File) error { got = append(got, f.Path()); return nil }); err != nil {
-				t.Errorf("walk %q: %v", prefix, err)
+	_, err := r.Update(t.Context(),
+		deploy.Update{Edit: func(ctx context.Context, content deploy.Tip) (deploy.Edit, error) {
+			for prefix, want := range map[string][]string{
+				"": {"README.md", "apps/a.b/deploy.yaml", "apps/a/deploy.yaml",
+					"apps/b/deploy.yaml", "apps/run"},
+				"apps/a/":            {"apps/a/deploy.yaml"},
+				"apps/a/deploy.yaml": {"apps/a/deploy.yaml"},
+				"apps/link.yaml":     nil,
+				"ap":                 nil,
+				"none/at/all":        nil,
+			} {
+				var got []string
+				if err := content.Walk(ctx, prefix, func(f deploy.File) error {
+					got = append(got, f.Path())
+					return nil
+				}); err != nil {
+					t.Errorf("walk %q: %v", prefix, err)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("walk %q (-want +got):\n%s", prefix, diff)
+				}
 			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("walk %q (-want +got):\n%s", prefix, diff)
+			for _, bad := range []string{"../x", "apps/../README.md", "/README.md",
+				"apps//a/deploy.yaml", "", ".git/config", "apps/.GIT/x", `apps\a`} {
+				if _, err := content.Read(bad); pratique.KindOf(err) != pratique.Invalid {
+					t.Errorf("read %q: %v", bad, err)
+				}
+				if _, err := (&builder{store: r.local}).update("", content.(*tip).root,
+					map[string][]byte{bad: nil}); pratique.KindOf(err) != pratique.Invalid {
+					t.Errorf("write %q: %v", bad, err)
+				}
 			}
-		}
-		for _, bad := range []string{"../x", "apps/../README.md", "/README.md", "apps//a/deploy.yaml", "", ".git/config", "apps/.GIT/x", `apps\a`} {
-			if _, err := content.Read(bad); pratique.KindOf(err) != pratique.Invalid {
-				t.Errorf("read %q: %v", bad, err)
+			for _, none := range []string{"none", "apps", "apps/link.yaml", "README.md/x",
+				"apps/link.yaml/x"} {
+				if _, err := content.Read(none); pratique.KindOf(err) != pratique.NotFound {
+					t.Errorf("read %q: %v", none, err)
+				}
 			}
-			if _, err := (&builder{store: r.local}).update("", content.(*tip).root, map[string][]byte{bad: nil}); pratique.KindOf(err) != pratique.Invalid {
-				t.Errorf("write %q: %v", bad, err)
+			for _, kept := range []string{"apps", "apps/link.yaml", "README.md/x", "apps/link.yaml/x"} {
+				if _, err := (&builder{store: r.local}).update("", content.(*tip).root,
+					map[string][]byte{kept: nil}); pratique.KindOf(err) != pratique.Invalid {
+					t.Errorf("write %q: %v", kept, err)
+				}
 			}
-		}
-		for _, none := range []string{"none", "apps", "apps/link.yaml", "README.md/x", "apps/link.yaml/x"} {
-			if _, err := content.Read(none); pratique.KindOf(err) != pratique.NotFound {
-				t.Errorf("read %q: %v", none, err)
-			}
-		}
-		for _, kept := range []string{"apps", "apps/link.yaml", "README.md/x", "apps/link.yaml/x"} {
-			if _, err := (&builder{store: r.local}).update("", content.(*tip).root, map[string][]byte{kept: nil}); pratique.KindOf(err) != pratique.Invalid {
-				t.Errorf("write %q: %v", kept, err)
-			}
-		}
-		return deploy.Edit{Message: "run", Files: map[string][]byte{"apps/run": []byte("#!/bin/sh\n")}}, nil
-	}})
+			return deploy.Edit{Message: "run",
+				Files: map[string][]byte{"apps/run": []byte("#!/bin/sh\n")}}, nil
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := git(t, s, "r", "ls-tree", "main", "apps/run", "apps/link.yaml"); !strings.Contains(got, "100755") || !strings.Contains(got, "120000") {
+	if got := git(t, s, "r", "ls-tree", "main", "apps/run",
+		"apps/link.yaml"); !strings.Contains(got, "100755") || !strings.Contains(got, "120000") {
 		t.Errorf("modes were lost: %s", got)
 	}
 }

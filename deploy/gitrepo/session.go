@@ -21,7 +21,8 @@ import (
 // Limits on the text of a remote, in bytes, and on the history that is fetched, in commits.
 const (
 	maxText = 4 << 10
-	// depth is how much history a new clone has, and history how much is fetched if a search for our earlier commits needs more.
+	// depth is how much history a new clone has, and history how much is fetched if a search for
+	// our earlier commits needs more.
 	depth   = 20
 	history = 2000
 )
@@ -33,8 +34,8 @@ type pushSession struct {
 	offer   *packp.AdvRefs
 }
 
-// openPush asks the remote where the branch is. The question goes to receive-pack, so one exchange serves
-// reading and pushing, and missing rights to push are known before anything is done.
+// openPush asks the remote where the branch is. The question goes to receive-pack, so one exchange
+// serves reading and pushing, and missing rights to push are known before anything is done.
 func (r *Repo) openPush(ctx context.Context) (*pushSession, plumbing.Hash, error) {
 	ctx, end := r.exchange(ctx)
 	defer end()
@@ -83,7 +84,8 @@ func (r *Repo) openFetch(ctx context.Context) (*fetchSession, plumbing.Hash, err
 func (s *fetchSession) close() { _ = s.session.Close() } // nothing was asked, or the answer was read
 
 // list reads what a service offers, and where the branch is.
-func (r *Repo) list(ctx context.Context, session transport.Session) (*packp.AdvRefs, plumbing.Hash, error) {
+func (r *Repo) list(ctx context.Context, session transport.Session) (*packp.AdvRefs,
+	plumbing.Hash, error) {
 	ctx, _ = allowing(ctx, r.limits.refs, "the list of branches")
 	offer, err := session.AdvertisedReferencesContext(ctx)
 	if err != nil && !errors.Is(err, transport.ErrEmptyRemoteRepository) {
@@ -96,12 +98,14 @@ func (r *Repo) list(ctx context.Context, session transport.Session) (*packp.AdvR
 	}
 	if tip.IsZero() {
 		return nil, tip, pratique.Errorf(pratique.Unavailable, "find branch",
-			"the repository has no branch %q: push a first commit to it, or name another branch", r.branch)
+			"the repository has no branch %q: push a first commit to it, or name another branch",
+			r.branch)
 	}
 	return offer, tip, nil
 }
 
-// sync fetches the tip: first as a shallow clone, later only what is new. It opens a session of its own if s is nil.
+// sync fetches the tip: first as a shallow clone, later only what is new. It opens a session of its
+// own if s is nil.
 func (r *Repo) sync(ctx context.Context, tip plumbing.Hash, s *fetchSession) error {
 	if r.local != nil && r.local.full() {
 		r.local = nil
@@ -138,7 +142,8 @@ func (r *Repo) sync(ctx context.Context, tip plumbing.Hash, s *fetchSession) err
 	return nil
 }
 
-// deepen fetches more history, once for each clone. If that is too large, the search ends with what is here.
+// deepen fetches more history, once for each clone. If that is too large, the search ends with what
+// is here.
 func (r *Repo) deepen(ctx context.Context, tip plumbing.Hash) error {
 	ctx, end := r.exchange(ctx)
 	defer end()
@@ -155,7 +160,8 @@ func (r *Repo) deepen(ctx context.Context, tip plumbing.Hash) error {
 }
 
 // fetch fetches what is new of the tip, and that many commits if deepen is not zero.
-func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plumbing.Hash, deepen int) (err error) {
+func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plumbing.Hash,
+	deepen int) (err error) {
 	if s == nil {
 		var now plumbing.Hash
 		if s, now, err = r.openFetch(ctx); err != nil {
@@ -178,9 +184,11 @@ func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plu
 		req.Shallows, _ = local.objects.Shallow()
 		req.Depth = packp.DepthCommits(deepen)
 	}
-	if offer.Capabilities.Supports(capability.Filter) { // not every server supports it; larger blobs are dropped here, too
+	// not every server supports it; larger blobs are dropped here, too
+	if offer.Capabilities.Supports(capability.Filter) {
 		_ = req.Capabilities.Set(capability.Filter)
-		req.Filter = packp.FilterBlobLimit(uint64(local.limits.object)+1, packp.BlobLimitPrefixNone) //nolint:gosec // a limit of ours, above 0
+		req.Filter = packp.FilterBlobLimit(uint64(local.limits.object)+1,
+			packp.BlobLimitPrefixNone) //nolint:gosec // a limit of ours, above 0
 		local.partial = true
 	}
 	switch {
@@ -199,7 +207,10 @@ func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plu
 		for _, h := range answer.Unshallows {
 			unshallow[h] = true
 		}
-		ends := slices.DeleteFunc(slices.Concat(req.Shallows, answer.Shallows), func(h plumbing.Hash) bool { return unshallow[h] })
+		ends := slices.DeleteFunc(slices.Concat(req.Shallows, answer.Shallows),
+			func(h plumbing.Hash) bool {
+				return unshallow[h]
+			})
 		if err := local.objects.SetShallow(ends); err != nil {
 			return err
 		}
@@ -208,8 +219,8 @@ func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plu
 	return local.unpack(ctx, demux(req.Capabilities, answer, nil))
 }
 
-// push sends the commit with the tip it was built on, so that the server takes it only if that is still the
-// tip. It returns errMoved if it is not, and errUnknown if the answer was lost.
+// push sends the commit with the tip it was built on, so that the server takes it only if that is
+// still the tip. It returns errMoved if it is not, and errUnknown if the answer was lost.
 func (s *pushSession) push(ctx context.Context, base plumbing.Hash, m *made) error {
 	r := s.repo
 	ctx, end := r.exchange(ctx)
@@ -222,7 +233,8 @@ func (s *pushSession) push(ctx context.Context, base plumbing.Hash, m *made) err
 	said := &tail{}
 	req := packp.NewReferenceUpdateRequestFromCapabilities(s.offer.Capabilities)
 	if !s.offer.Capabilities.Supports(capability.ReportStatus) {
-		return pratique.Errorf(pratique.Invalid, "push", "the server does not report the status of pushes, so no push can be confirmed")
+		return pratique.Errorf(pratique.Invalid, "push",
+			"the server does not report the status of pushes, so no push can be confirmed")
 	}
 	if s.offer.Capabilities.Supports(capability.Sideband64k) {
 		_ = req.Capabilities.Set(capability.Sideband64k)

@@ -25,7 +25,8 @@ func hostPort(ep *transport.Endpoint) string {
 }
 
 // start connects, logs in and starts the service. Everything ends when ctx ends.
-func (h *sshHost) start(ctx context.Context, service string, ep *transport.Endpoint) (_ *running, err error) {
+func (h *sshHost) start(ctx context.Context, service string,
+	ep *transport.Endpoint) (_ *running, err error) {
 	addr := hostPort(ep)
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)

@@ -57,27 +57,33 @@ func TestSignature(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	for name, key := range map[string]ssh.PublicKey{"ours": signer.PublicKey(), "theirs": other.PublicKey()} {
+	for name, key := range map[string]ssh.PublicKey{"ours": signer.PublicKey(),
+		"theirs": other.PublicKey()} {
 		line := fmt.Sprintf("gate@example.com namespaces=\"git\" %s", ssh.MarshalAuthorizedKey(key))
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(line), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
 	verify := func(name, id string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), "git", "-c", "gpg.ssh.allowedSignersFile="+filepath.Join(dir, name), "verify-commit", id)
+		cmd := exec.CommandContext(t.Context(), "git", "-c", "gpg.ssh.allowedSignersFile="+
+			filepath.Join(dir, name), "verify-commit", id)
 		cmd.Dir = s.Dir("r")
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := verify("ours", p.Commit); err != nil || !strings.Contains(out, `Good "git" signature for gate@example.com with ED25519 key `+ssh.FingerprintSHA256(signer.PublicKey())) {
+	if out, err := verify("ours", p.Commit); err != nil ||
+		!strings.Contains(out, `Good "git" signature for gate@example.com with ED25519 key `+
+			ssh.FingerprintSHA256(signer.PublicKey())) {
 		t.Errorf("git verify-commit: %v: %s", err, out)
 	}
 	if out, err := verify("theirs", p.Commit); err == nil {
 		t.Errorf("git verify-commit accepted another key: %s", out)
 	}
 	// Whoever changes the commit loses the signature.
-	forged := strings.Replace(git(t, s, "r", "cat-file", "commit", p.Commit), "set README.md", "set README.MD", 1)
-	id, err := s.Git(t.Context(), "r", []byte(forged+"\n"), "hash-object", "-t", "commit", "-w", "--stdin")
+	forged := strings.Replace(git(t, s, "r", "cat-file", "commit", p.Commit), "set README.md",
+		"set README.MD", 1)
+	id, err := s.Git(t.Context(), "r", []byte(forged+"\n"), "hash-object", "-t", "commit", "-w",
+		"--stdin")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +103,8 @@ func TestLockedKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = Open(Config{URL: "https://example.com/r.git", SigningKey: pem.EncodeToMemory(block)}, time.Now)
+	_, err = Open(Config{URL: "https://example.com/r.git", SigningKey: pem.EncodeToMemory(block)},
+		time.Now)
 	wantKind(t, err, pratique.Invalid, "has a passphrase")
 }
 
@@ -110,7 +117,8 @@ func sshServer(t *testing.T, client ssh.PublicKey, hosts ...ssh.Signer) string {
 // sshServerOf runs only commands that begin so.
 func sshServerOf(t *testing.T, client ssh.PublicKey, runs string, hosts ...ssh.Signer) string {
 	t.Helper()
-	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata,
+		key ssh.PublicKey) (*ssh.Permissions, error) {
 		if !bytes.Equal(key.Marshal(), client.Marshal()) {
 			return nil, fmt.Errorf("unknown key")
 		}
@@ -163,7 +171,10 @@ func serveSSH(conn net.Conn, config *ssh.ServerConfig, runs string) {
 			cmd := exec.Command("sh", "-c", command.Line)
 			stdin, _ := cmd.StdinPipe()
 			cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
-			go func() { _, _ = bytes.NewBuffer(nil).ReadFrom(teeCloser{channel, stdin}); _ = stdin.Close() }()
+			go func() {
+				_, _ = bytes.NewBuffer(nil).ReadFrom(teeCloser{channel, stdin})
+				_ = stdin.Close()
+			}()
 			var status struct{ Code uint32 }
 			if err := cmd.Run(); err != nil {
 				status.Code = 128
@@ -199,7 +210,8 @@ func TestSSH(t *testing.T) {
 	rsaHost := rsaKey(t)
 	// The server would rather use its RSA key; only the other one is known.
 	addr := sshServer(t, client.PublicKey(), rsaHost, host)
-	known := []byte(knownhosts.Line([]string{addr}, host.PublicKey()) + "\n" + knownhosts.Line([]string{"other.example"}, rsaHost.PublicKey()) + "\n")
+	known := []byte(knownhosts.Line([]string{addr}, host.PublicKey()) + "\n" +
+		knownhosts.Line([]string{"other.example"}, rsaHost.PublicKey()) + "\n")
 	url := "ssh://git@" + addr + s.Dir("r")
 	r := open(t, Config{URL: url, Auth: Auth{SSHKey: clientKey, SSHKnownHosts: known}})
 	for i := range 2 {
@@ -214,16 +226,27 @@ func TestSSH(t *testing.T) {
 	_, err := r.Update(t.Context(), set("README.md", "no"))
 	wantKind(t, err, pratique.Denied, "not today")
 
-	_, err = open(t, Config{URL: url, Auth: Auth{SSHKey: strangerKey, SSHKnownHosts: known}}).Update(t.Context(), set("README.md", "x"))
+	_, err = open(t,
+		Config{URL: url, Auth: Auth{SSHKey: strangerKey, SSHKnownHosts: known}}).Update(t.Context(),
+		set("README.md", "x"))
 	wantKind(t, err, pratique.Denied, "unable to authenticate")
 	wrong := []byte(knownhosts.Line([]string{addr}, client.PublicKey()) + "\n")
-	_, err = open(t, Config{URL: url, Auth: Auth{SSHKey: clientKey, SSHKnownHosts: wrong}}).Update(t.Context(), set("README.md", "x"))
+	_, err = open(t,
+		Config{URL: url, Auth: Auth{SSHKey: clientKey, SSHKnownHosts: wrong}}).Update(t.Context(),
+		set("README.md", "x"))
 	wantKind(t, err, pratique.Denied, "key mismatch: check the known hosts")
-	_, err = open(t, Config{URL: url + "-none", Auth: Auth{SSHKey: clientKey, SSHKnownHosts: known}}).Update(t.Context(), set("README.md", "x"))
+	_, err = open(t,
+		Config{URL: url + "-none",
+			Auth: Auth{SSHKey: clientKey, SSHKnownHosts: known}}).Update(t.Context(),
+		set("README.md", "x"))
 	wantKind(t, err, pratique.Unavailable, "repository not found")
-	_, err = Open(Config{URL: url, Auth: Auth{SSHKey: clientKey, SSHKnownHosts: []byte(knownhosts.Line([]string{"other.example"}, host.PublicKey()))}}, time.Now)
+	_, err = Open(Config{URL: url,
+		Auth: Auth{SSHKey: clientKey,
+			SSHKnownHosts: []byte(knownhosts.Line([]string{"other.example"}, host.PublicKey()))}},
+		time.Now)
 	_, port, _ := net.SplitHostPort(addr)
-	wantKind(t, err, pratique.Invalid, "no key for "+addr+": ask for it with ssh-keyscan -p "+port+" 127.0.0.1")
+	wantKind(t, err, pratique.Invalid, "no key for "+addr+": ask for it with ssh-keyscan -p "+port+
+		" 127.0.0.1")
 }
 
 // TestTimeout: a server that accepts connections and says nothing does not hold the writer for ever.

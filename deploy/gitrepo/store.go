@@ -23,7 +23,8 @@ type store struct {
 }
 
 func newStore(l limits) *store {
-	return &store{objects: memory.NewStorage(), limits: l, large: map[plumbing.Hash]large{}, ours: map[plumbing.Hash]bool{}}
+	return &store{objects: memory.NewStorage(), limits: l, large: map[plumbing.Hash]large{},
+		ours: map[plumbing.Hash]bool{}}
 }
 
 // full reports whether so much was added that a new clone is the cheaper way to drop old trees.

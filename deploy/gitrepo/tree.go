@@ -14,8 +14,9 @@ import (
 	"github.com/pratique-dev/pratique/deploy"
 )
 
-// Bounds of one walk: how deep folders are followed, and how many files and folders are visited. One folder can stand
-// in a tree many times, so a small pack can hold more of them than anybody could visit.
+// Bounds of one walk: how deep folders are followed, and how many files and folders are visited.
+// One folder can stand in a tree many times, so a small pack can hold more of them than anybody
+// could visit.
 const (
 	maxDepth   = 64
 	maxEntries = 500_000
@@ -69,7 +70,8 @@ func (w *walk) folder(ctx context.Context, dir string, root plumbing.Hash, depth
 		return err
 	}
 	if depth > maxDepth {
-		return pratique.Errorf(pratique.Exhausted, "walk tree", "%s: folders are nested deeper than %d", dir, maxDepth)
+		return pratique.Errorf(pratique.Exhausted, "walk tree",
+			"%s: folders are nested deeper than %d", dir, maxDepth)
 	}
 	d, err := w.tree.store.tree(dir, root)
 	if err != nil {
@@ -77,11 +79,13 @@ func (w *walk) folder(ctx context.Context, dir string, root plumbing.Hash, depth
 	}
 	for _, e := range d.Entries {
 		if w.left--; w.left < 0 {
-			return pratique.Errorf(pratique.Exhausted, "walk tree", "%s/: there are more than %d files and folders up to here; "+
-				"give the target a path with fewer", dir, maxEntries)
+			return pratique.Errorf(pratique.Exhausted, "walk tree",
+				"%s/: there are more than %d files and folders up to here; "+
+					"give the target a path with fewer", dir, maxEntries)
 		}
 		name := path.Join(dir, e.Name)
-		if checkPath(e.Name) != nil || strings.Contains(e.Name, "/") || len(e.Name) > maxName || len(name) > maxPath {
+		if checkPath(e.Name) != nil || strings.Contains(e.Name, "/") || len(e.Name) > maxName ||
+			len(name) > maxPath {
 			continue // a tree can hold such names, but nobody can check them out
 		}
 		switch {
@@ -112,7 +116,8 @@ func (t *tree) Read(name string) ([]byte, error) {
 	return t.store.read(name, e.Hash)
 }
 
-// file is a regular file of a tree. The walk that found it knows its hash, so nobody has to look for that again.
+// file is a regular file of a tree. The walk that found it knows its hash, so nobody has to look
+// for that again.
 type file struct {
 	tree *tree
 	path string

@@ -14,9 +14,10 @@ import (
 // overhead is roughly what one object costs besides its bytes, mostly its entries in maps.
 const overhead = 512
 
-// unpacker reads a pack into a store. The parser of go-git keeps every object, several times while it works, and
-// what a pack of a few megabytes inflates to would end the process. This one looks at each object once, resolves a
-// delta when it comes, and drops files that are too large for anybody to edit.
+// unpacker reads a pack into a store. The parser of go-git keeps every object, several times while
+// it works, and what a pack of a few megabytes inflates to would end the process. This one looks at
+// each object once, resolves a delta when it comes, and drops files that are too large for anybody
+// to edit.
 type unpacker struct {
 	store    *store
 	limits   limits
@@ -34,7 +35,8 @@ type unpacker struct {
 
 // unpack adds the objects of a pack to the store.
 func (s *store) unpack(ctx context.Context, pack io.Reader) error {
-	u := &unpacker{store: s, limits: s.limits, ended: ctx.Err, objects: map[int64]plumbing.Hash{}, waiting: map[plumbing.Hash][][]byte{}}
+	u := &unpacker{store: s, limits: s.limits, ended: ctx.Err, objects: map[int64]plumbing.Hash{},
+		waiting: map[plumbing.Hash][][]byte{}}
 	scan := packfile.NewScanner(&watched{pack, ctx.Err})
 	_, count, err := scan.Header()
 	if err != nil {
@@ -72,7 +74,8 @@ func (u *unpacker) object(scan *packfile.Scanner, h *packfile.ObjectHeader) erro
 	}
 	content := u.scratch.Bytes()
 	if int64(len(content)) != h.Length {
-		return fmt.Errorf("%w: an object has %d bytes, and claims %d", packfile.ErrMalformedPackFile, len(content), h.Length)
+		return fmt.Errorf("%w: an object has %d bytes, and claims %d",
+			packfile.ErrMalformedPackFile, len(content), h.Length)
 	}
 	var hash plumbing.Hash
 	var err error
@@ -97,13 +100,16 @@ func (u *unpacker) object(scan *packfile.Scanner, h *packfile.ObjectHeader) erro
 	return err
 }
 
-// spend counts bytes that are inflated or built from deltas: they cost time, even if they are not kept.
+// spend counts bytes that are inflated or built from deltas: they cost time, even if they are not
+// kept.
 func (u *unpacker) spend(n int64) error {
 	if err := u.ended(); err != nil {
 		return err
 	}
 	if n < 0 || n > u.limits.inflated-u.inflated {
-		return tooMuch("unpack", "what is new in the branch inflates to more than %d MiB: take large files out of it", u.limits.inflated>>20)
+		return tooMuch("unpack",
+			"what is new in the branch inflates to more than %d MiB: take large files out of it",
+			u.limits.inflated>>20)
 	}
 	u.inflated += n
 	return nil
@@ -112,13 +118,14 @@ func (u *unpacker) spend(n int64) error {
 // room fails if the branch needs more memory than its limit.
 func (u *unpacker) room() error {
 	if u.store.kept+u.pending > u.limits.kept {
-		return tooMuch("unpack", "the branch takes more than %d MiB of memory: take files out of it, or deploy to a repository that holds configuration only", u.limits.kept>>20)
+		return tooMuch("unpack",
+			"the branch takes more than %d MiB of memory: take files out of it, or deploy to a repository that holds configuration only", u.limits.kept>>20)
 	}
 	return nil
 }
 
-// patch builds the object that a delta describes. It drops the object if that or its base is too large: then not even its hash
-// is known.
+// patch builds the object that a delta describes. It drops the object if that or its base is too
+// large: then not even its hash is known.
 func (u *unpacker) patch(base plumbing.Hash, delta []byte) (plumbing.Hash, error) {
 	typ, content, err := u.contentOf(base)
 	if err != nil {
@@ -170,7 +177,8 @@ func (u *unpacker) keep(typ plumbing.ObjectType, content []byte) (plumbing.Hash,
 	switch typ {
 	case plumbing.CommitObject, plumbing.TreeObject, plumbing.BlobObject, plumbing.TagObject:
 	default:
-		return plumbing.ZeroHash, fmt.Errorf("%w: there is no object of type %d", packfile.ErrMalformedPackFile, typ)
+		return plumbing.ZeroHash, fmt.Errorf("%w: there is no object of type %d",
+			packfile.ErrMalformedPackFile, typ)
 	}
 	h := plumbing.ComputeHash(typ, content)
 	size := int64(len(content))
@@ -183,7 +191,8 @@ func (u *unpacker) keep(typ plumbing.ObjectType, content []byte) (plumbing.Hash,
 	case size > u.limits.file:
 		if u.encoder == nil {
 			var err error
-			if u.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20)); err != nil {
+			if u.encoder, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1),
+				zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(1<<20)); err != nil {
 				return h, err
 			}
 		}
@@ -191,7 +200,8 @@ func (u *unpacker) keep(typ plumbing.ObjectType, content []byte) (plumbing.Hash,
 		u.store.large[h] = large{typ: typ, size: size, packed: packed}
 		u.store.kept += int64(len(packed)) + overhead
 	default:
-		if _, err := u.store.objects.SetEncodedObject(&kept{typ: typ, hash: h, content: bytes.Clone(content)}); err != nil {
+		if _, err := u.store.objects.SetEncodedObject(&kept{typ: typ, hash: h,
+			content: bytes.Clone(content)}); err != nil {
 			return h, err
 		}
 		u.store.kept += size + overhead

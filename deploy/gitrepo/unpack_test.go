@@ -33,10 +33,11 @@ func openBounded(t testing.TB, url string, change func(l *limits)) *Repo {
 // look runs f with the tree of the tip.
 func look(t *testing.T, r *Repo, f func(ctx context.Context, tree deploy.Tree)) {
 	t.Helper()
-	_, err := r.Update(t.Context(), deploy.Update{Edit: func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
-		f(ctx, tree)
-		return deploy.Edit{}, nil
-	}})
+	_, err := r.Update(t.Context(),
+		deploy.Update{Edit: func(ctx context.Context, tree deploy.Tip) (deploy.Edit, error) {
+			f(ctx, tree)
+			return deploy.Edit{}, nil
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,8 +51,9 @@ func commit(t *testing.T, s *gitserver.Server, repository, path, content string)
 	}
 }
 
-// TestHugeFile: a file of which a small pack makes hundreds of megabytes costs no memory, and everything else in the
-// repository goes on. It is not run beside others, as it counts what is allocated.
+// TestHugeFile: a file of which a small pack makes hundreds of megabytes costs no memory, and
+// everything else in the repository goes on. It is not run beside others, as it counts what is
+// allocated.
 func TestHugeFile(t *testing.T) {
 	const huge = 300 << 20
 	s := start(t)
@@ -88,15 +90,16 @@ func TestHugeFile(t *testing.T) {
 	})
 }
 
-// TestLargeFile: a file that is too large to be edited can be searched, and one that was made smaller can be edited,
-// also where Git sends it as the difference from the large one.
+// TestLargeFile: a file that is too large to be edited can be searched, and one that was made
+// smaller can be edited, also where Git sends it as the difference from the large one.
 func TestLargeFile(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	url := create(t, s, "r", files)
 	lines := make([]string, 40_000)
 	for i := range lines {
-		lines[i] = fmt.Sprintf("line %d %x\n", i, plumbing.ComputeHash(plumbing.BlobObject, fmt.Append(nil, i)))
+		lines[i] = fmt.Sprintf("line %d %x\n", i, plumbing.ComputeHash(plumbing.BlobObject,
+			fmt.Append(nil, i)))
 	}
 	all := strings.Join(lines, "")
 	commit(t, s, "r", "big.yaml", all)
@@ -110,8 +113,10 @@ func TestLargeFile(t *testing.T) {
 		small  error // what reading the smaller one says
 		search bool
 	}{
-		"all is at hand":         {func(l *limits) { l.file = size / 2 }, nil, true},
-		"large ones are dropped": {func(l *limits) { l.object, l.file = size/2, size/2 }, errors.New("any"), false},
+		"all is at hand": {func(l *limits) { l.file = size / 2 }, nil, true},
+		"large ones are dropped": {func(l *limits) {
+			l.object, l.file = size/2, size/2
+		}, errors.New("any"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -154,7 +159,8 @@ func TestLargeFile(t *testing.T) {
 	}
 }
 
-// TestTooMuch: a branch that takes more than it may is refused as a whole, in words that say what to do, and waits.
+// TestTooMuch: a branch that takes more than it may is refused as a whole, in words that say what
+// to do, and waits.
 func TestTooMuch(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -193,15 +199,19 @@ func TestGrown(t *testing.T) {
 	url := create(t, s, "r", files)
 	r := openBounded(t, url, func(l *limits) { l.kept = 300_000 })
 	for i := range 8 {
-		commit(t, s, "r", "x.yaml", strings.Repeat(fmt.Sprintf("%015d\n", i), 4_000))                                                                         // 64 kB each
-		git(t, s, "r", "update-ref", "refs/heads/main", git(t, s, "r", "-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", "-m", "x", "main^{tree}")) // history does not pile up
+		// 64 kB each
+		commit(t, s, "r", "x.yaml", strings.Repeat(fmt.Sprintf("%015d\n", i), 4_000))
+		// history does not pile up
+		git(t, s, "r", "update-ref", "refs/heads/main", git(t, s, "r", "-c", "user.name=x", "-c",
+			"user.email=x@y", "commit-tree", "-m", "x", "main^{tree}"))
 		if err := r.Warm(t.Context()); err != nil {
 			t.Fatalf("after %d: %v", i, err)
 		}
 	}
 }
 
-// bombed makes a branch whose root holds a folder ten times, and that another one ten times, and so on.
+// bombed makes a branch whose root holds a folder ten times, and that another one ten times, and so
+// on.
 func bombed(t *testing.T, s *gitserver.Server, name string, depth int) string {
 	t.Helper()
 	url := create(t, s, name, files)
@@ -220,7 +230,8 @@ func bombed(t *testing.T, s *gitserver.Server, name string, depth int) string {
 		}
 		level = mktree(b.String())
 	}
-	id := git(t, s, name, "-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", "-m", "bomb", "-p", "main", mktree("040000 tree "+level+"\tbomb\n"))
+	id := git(t, s, name, "-c", "user.name=x", "-c", "user.email=x@y", "commit-tree", "-m", "bomb",
+		"-p", "main", mktree("040000 tree "+level+"\tbomb\n"))
 	git(t, s, name, "update-ref", "refs/heads/main", id)
 	return url
 }
@@ -239,7 +250,10 @@ func TestManyFiles(t *testing.T) {
 		}
 		ended, cancel := context.WithCancel(ctx)
 		cancel()
-		if err := tree.Walk(ended, "bomb", func(deploy.File) error { t.Error("visited"); return nil }); !errors.Is(err, context.Canceled) {
+		if err := tree.Walk(ended, "bomb", func(deploy.File) error {
+			t.Error("visited")
+			return nil
+		}); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})
@@ -278,7 +292,8 @@ func TestEndlessRefs(t *testing.T) {
 			}
 		}()
 		closed := func() error { return out.Close() }
-		return &running{stdin: in, stdout: out, stderr: &tail{}, wait: closed, kill: closed, close: closed}, nil
+		return &running{stdin: in, stdout: out, stderr: &tail{}, wait: closed, kill: closed,
+			close: closed}, nil
 	}}
 	err := r.Warm(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "the list of branches has more than 1 MiB") {
@@ -291,7 +306,10 @@ func TestPanic(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	r := open(t, Config{URL: create(t, s, "r", files)})
-	_, err := r.Update(t.Context(), deploy.Update{Edit: func(context.Context, deploy.Tip) (deploy.Edit, error) { panic("odd bytes") }})
+	_, err := r.Update(t.Context(),
+		deploy.Update{Edit: func(context.Context, deploy.Tip) (deploy.Edit, error) {
+			panic("odd bytes")
+		}})
 	wantKind(t, err, pratique.Internal, "odd bytes")
 	if _, err := r.Update(t.Context(), set("README.md", "x")); err != nil {
 		t.Error(err)
@@ -303,12 +321,13 @@ func TestTurn(t *testing.T) {
 	t.Parallel()
 	s := start(t)
 	r := open(t, Config{URL: create(t, s, "r", files)})
-	_, err := r.Update(t.Context(), deploy.Update{Edit: func(ctx context.Context, _ deploy.Tip) (deploy.Edit, error) {
-		ended, cancel := context.WithCancel(ctx)
-		cancel()
-		wantKind(t, r.Warm(ended), pratique.Unavailable, "canceled")
-		return deploy.Edit{}, nil
-	}})
+	_, err := r.Update(t.Context(),
+		deploy.Update{Edit: func(ctx context.Context, _ deploy.Tip) (deploy.Edit, error) {
+			ended, cancel := context.WithCancel(ctx)
+			cancel()
+			wantKind(t, r.Warm(ended), pratique.Unavailable, "canceled")
+			return deploy.Edit{}, nil
+		}})
 	if err != nil {
 		t.Error(err)
 	}
@@ -336,8 +355,8 @@ func packOf(t testing.TB, refDeltas bool, contents ...string) []byte {
 	return b.Bytes()
 }
 
-// FuzzUnpack: no pack makes it panic or hold more than it may; what it keeps has the hash that it is kept under; and where
-// it takes a pack as a whole, it has what the parser of go-git has.
+// FuzzUnpack: no pack makes it panic or hold more than it may; what it keeps has the hash that it
+// is kept under; and where it takes a pack as a whole, it has what the parser of go-git has.
 func FuzzUnpack(f *testing.F) {
 	text := strings.Repeat("some text that repeats itself, ", 50)
 	for _, refDeltas := range []bool{false, true} {
@@ -352,7 +371,8 @@ func FuzzUnpack(f *testing.F) {
 		held := int64(0)
 		for h, o := range s.objects.Objects {
 			content, cerr := contentOf(o)
-			if cerr != nil || plumbing.ComputeHash(o.Type(), content) != h || int64(len(content)) > l.file {
+			if cerr != nil || plumbing.ComputeHash(o.Type(), content) != h ||
+				int64(len(content)) > l.file {
 				t.Fatalf("%s is %d bytes, %v", h, len(content), cerr)
 			}
 			held += int64(len(content))
@@ -362,7 +382,8 @@ func FuzzUnpack(f *testing.F) {
 				continue
 			}
 			content, cerr := o.all()
-			if cerr != nil || plumbing.ComputeHash(o.typ, content) != h || int64(len(content)) > l.object {
+			if cerr != nil || plumbing.ComputeHash(o.typ, content) != h ||
+				int64(len(content)) > l.object {
 				t.Fatalf("large %s is %d bytes, %v", h, len(content), cerr)
 			}
 			held += int64(len(o.packed))
@@ -390,7 +411,8 @@ func TestUnpackEnds(t *testing.T) {
 	t.Parallel()
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := newStore(defaults()).unpack(ended, bytes.NewReader(packOf(t, false, "a"))); !errors.Is(err, context.Canceled) {
+	if err := newStore(defaults()).unpack(ended,
+		bytes.NewReader(packOf(t, false, "a"))); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 }

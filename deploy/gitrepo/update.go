@@ -43,9 +43,10 @@ func (w *work) again(err error) bool {
 	if errors.As(err, &ours) {
 		return false
 	}
-	// If the outcome of a push is unknown, any temporary error is worth another attempt. But after a second timeout a later update
-	// finds out: it sees the commit in the history.
-	return w.repo.access.timeouts < 2 && len(w.unknown) > 0 && !pratique.KindOf(err).Permanent() && pratique.KindOf(err) != pratique.Denied
+	// If the outcome of a push is unknown, any temporary error is worth another attempt. But after
+	// a second timeout a later update finds out: it sees the commit in the history.
+	return w.repo.access.timeouts < 2 && len(w.unknown) > 0 && !pratique.KindOf(err).Permanent() &&
+		pratique.KindOf(err) != pratique.Denied
 }
 
 // attempt looks at the tip, edits on it and pushes, once.
@@ -95,5 +96,6 @@ func (w *work) attempt(ctx context.Context) (deploy.Pushed, error) {
 
 // pushed describes a commit of the branch that we made.
 func (r *Repo) pushed(c *object.Commit) deploy.Pushed {
-	return deploy.Pushed{Remote: r.remote, Branch: r.branch, Commit: c.Hash.String(), At: c.Committer.When.UTC().Truncate(time.Second)}
+	return deploy.Pushed{Remote: r.remote, Branch: r.branch, Commit: c.Hash.String(),
+		At: c.Committer.When.UTC().Truncate(time.Second)}
 }

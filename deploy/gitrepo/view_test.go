@@ -22,7 +22,8 @@ func TestViewNeedsNoRightToPush(t *testing.T) {
 	known := []byte(knownhosts.Line([]string{addr}, host.PublicKey()) + "\n")
 	for scheme, config := range map[string]Config{
 		"http": {URL: create(t, s, "http", files)},
-		"ssh":  {URL: "ssh://git@" + addr + s.Dir("ssh"), Auth: Auth{SSHKey: readerKey, SSHKnownHosts: known}},
+		"ssh": {URL: "ssh://git@" + addr + s.Dir("ssh"),
+			Auth: Auth{SSHKey: readerKey, SSHKnownHosts: known}},
 	} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
@@ -35,7 +36,8 @@ func TestViewNeedsNoRightToPush(t *testing.T) {
 				want := "# config\n"
 				if i > 0 {
 					want = fmt.Sprint(i)
-					if _, err := s.Advance(t.Context(), scheme, "other", map[string]string{"README.md": want}); err != nil {
+					if _, err := s.Advance(t.Context(), scheme, "other",
+						map[string]string{"README.md": want}); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -46,7 +48,8 @@ func TestViewNeedsNoRightToPush(t *testing.T) {
 					}
 					return err
 				})
-				if err != nil || viewed.Failed != nil || viewed.Remote != config.URL || viewed.Branch != "main" || viewed.At.IsZero() {
+				if err != nil || viewed.Failed != nil || viewed.Remote != config.URL ||
+					viewed.Branch != "main" || viewed.At.IsZero() {
 					t.Errorf("%+v, %v", viewed, err)
 				}
 			}
@@ -68,7 +71,8 @@ func TestViewSaysWhichRightIsMissing(t *testing.T) {
 	s.RequireAuth("reader", "secret")
 	_, err := open(t, Config{URL: url}).View(t.Context(), 0, nil)
 	wantKind(t, err, pratique.Denied, "a token that may read in the repository")
-	if _, err := open(t, Config{URL: url, Auth: Auth{Username: "reader", Password: "secret"}}).View(t.Context(), 0,
+	if _, err := open(t,
+		Config{URL: url, Auth: Auth{Username: "reader", Password: "secret"}}).View(t.Context(), 0,
 		func(context.Context, deploy.Tip) error { return nil }); err != nil {
 		t.Error(err)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// decode reads the answer of the rules. An unknown key is an error, since a misspelled one would be ignored. Its errors are for
-// authors of rules, so they use the terms of Rego.
+// decode reads the answer of the rules. An unknown key is an error, since a misspelled one would be
+// ignored. Its errors are for authors of rules, so they use the terms of Rego.
 func decode(answer any) (deny, note []pratique.Reason, err error) {
 	sets, ok := answer.(map[string]any)
 	if !ok {
@@ -27,13 +27,15 @@ func decode(answer any) (deny, note []pratique.Reason, err error) {
 func convert(set string, value any) ([]pratique.Reason, error) {
 	all, ok := value.([]any)
 	if !ok {
-		return nil, fmt.Errorf("the policy fails: %s is %s, want a set of {rule, message}", set, kindOf(value))
+		return nil, fmt.Errorf("the policy fails: %s is %s, want a set of {rule, message}", set,
+			kindOf(value))
 	}
 	out := make([]pratique.Reason, 0, len(all))
 	for _, element := range all {
 		spoken, ok := element.(map[string]any)
 		if !ok {
-			return nil, fmt.Errorf("the policy fails: %s holds %s, want {rule, message}", set, kindOf(element))
+			return nil, fmt.Errorf("the policy fails: %s holds %s, want {rule, message}", set,
+				kindOf(element))
 		}
 		r, err := reason(set, spoken)
 		if err != nil {
@@ -48,7 +50,8 @@ func reason(set string, spoken map[string]any) (r pratique.Reason, err error) {
 	for _, key := range slices.Sorted(maps.Keys(spoken)) {
 		text, ok := spoken[key].(string)
 		if !ok && spoken[key] != nil { // null is as good as nothing
-			return r, fmt.Errorf("the policy fails: in %s, %s is %s, want a text", set, pratique.Excerpt(key, mostName), kindOf(spoken[key]))
+			return r, fmt.Errorf("the policy fails: in %s, %s is %s, want a text", set,
+				pratique.Excerpt(key, mostName), kindOf(spoken[key]))
 		}
 		switch key {
 		case "rule":

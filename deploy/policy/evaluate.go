@@ -22,8 +22,8 @@ const RuleMore = "more"
 // MaxReasons bounds the reasons, and the notes, of one decision: verdicts travel in messages.
 const MaxReasons = 100
 
-// Other bounds. Rules put names and versions, which an image chooses, into their messages, so each text is bounded, and so is
-// the size of what goes into a queue message.
+// Other bounds. Rules put names and versions, which an image chooses, into their messages, so each
+// text is bounded, and so is the size of what goes into a queue message.
 const (
 	mostMessage = 1 << 10
 	mostName    = 256
@@ -31,11 +31,12 @@ const (
 	mostAll     = 20_000    // reasons, and notes, of one decision
 )
 
-// Evaluate evaluates the rules, and the limits on the database's age and the repositories, which hold for every
-// policy. Reasons and notes are sorted: reasons without a finding first, then the gravest findings.
-// Beyond [MaxReasons], or where they would take too many bytes, one last reason of rule [RuleMore]
-// counts the rest. The error is of kind Invalid if a rule fails or answers in the wrong shape,
-// Exhausted if it takes too long, and Unavailable if ctx ended; with an error there is no decision.
+// Evaluate evaluates the rules, and the limits on the database's age and the repositories, which
+// hold for every policy. Reasons and notes are sorted: reasons without a finding first, then the
+// gravest findings. Beyond [MaxReasons], or where they would take too many bytes, one last reason
+// of rule [RuleMore] counts the rest. The error is of kind Invalid if a rule fails or answers in
+// the wrong shape, Exhausted if it takes too long, and Unavailable if ctx ended; with an error
+// there is no decision.
 func (p *Policy) Evaluate(ctx context.Context, in Input) (pratique.Decision, error) {
 	subject := in.Image.Repository + "@" + in.Image.Digest
 	evalCtx, cancel := context.WithTimeout(ctx, p.timeout)
@@ -45,11 +46,13 @@ func (p *Policy) Evaluate(ctx context.Context, in Input) (pratique.Decision, err
 	case ctx.Err() != nil:
 		return pratique.Decision{}, pratique.Wrap(pratique.Unavailable, opEvaluate, subject, ctx.Err())
 	case evalCtx.Err() != nil || topdown.IsCancel(err):
-		return pratique.Decision{}, pratique.Wrap(pratique.Exhausted, opEvaluate, subject, fmt.Errorf("the policy took longer than %s", p.timeout))
+		return pratique.Decision{}, pratique.Wrap(pratique.Exhausted, opEvaluate, subject,
+			fmt.Errorf("the policy took longer than %s", p.timeout))
 	case err != nil:
 		return pratique.Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, err)
 	case len(results) != 1:
-		return pratique.Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject, errors.New("the policy gives no answer: deny is undefined"))
+		return pratique.Decision{}, pratique.Wrap(pratique.Invalid, opEvaluate, subject,
+			errors.New("the policy gives no answer: deny is undefined"))
 	}
 	reasons, notes, err := decode(results[0].Bindings["answer"])
 	if err != nil {
@@ -76,7 +79,8 @@ func ranks(findings []FindingInput) map[string]pratique.Severity {
 	return m
 }
 
-// tidy sorts, drops exact duplicates, and bounds the list; all is nil unless that leaves something out.
+// tidy sorts, drops exact duplicates, and bounds the list; all is nil unless that leaves something
+// out.
 func tidy(reasons []pratique.Reason, rank map[string]pratique.Severity) (bounded, all []pratique.Reason) {
 	slices.SortFunc(reasons, func(a, b pratique.Reason) int {
 		return cmp.Or(
@@ -129,5 +133,6 @@ func clip(reasons []pratique.Reason) (bounded []pratique.Reason, cut bool) {
 }
 
 func more(n int) pratique.Reason {
-	return pratique.Reason{Rule: RuleMore, Message: fmt.Sprintf("and %d more; the verdict's document has them", n)}
+	return pratique.Reason{Rule: RuleMore,
+		Message: fmt.Sprintf("and %d more; the verdict's document has them", n)}
 }

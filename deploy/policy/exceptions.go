@@ -2,21 +2,23 @@ package policy
 
 import "github.com/pratique-dev/pratique"
 
-// Exceptions are patterns of registry/path: the images in them that could not be matched wholly pass with a note, where
-// the shipped policy denies others. Policies see each pattern as a regular expression.
+// Exceptions are patterns of registry/path: the images in them that could not be matched wholly
+// pass with a note, where the shipped policy denies others. Policies see each pattern as a regular
+// expression.
 type Exceptions struct {
-	// UnknownOS (allow_unknown_os) excuses packages of an operating system that is not known, or for which the database
-	// has no advisories.
+	// UnknownOS (allow_unknown_os) excuses packages of an operating system that is not known, or
+	// for which the database has no advisories.
 	UnknownOS []pratique.Glob `json:"allow_unknown_os,omitempty" yaml:"allow_unknown_os,omitempty"`
 	// EndOfLife (allow_end_of_life) excuses releases whose vendor's support has ended.
 	EndOfLife []pratique.Glob `json:"allow_end_of_life,omitempty" yaml:"allow_end_of_life,omitempty"`
-	// NoPackages (allow_no_packages) excuses images without any package, and operating systems without packages.
+	// NoPackages (allow_no_packages) excuses images without any package, and operating systems
+	// without packages.
 	NoPackages []pratique.Glob `json:"allow_no_packages,omitempty" yaml:"allow_no_packages,omitempty"`
-	// MixedPackages (allow_mixed_packages) excuses packages of another package manager than the operating system's, and
-	// those of another root directory.
+	// MixedPackages (allow_mixed_packages) excuses packages of another package manager than the
+	// operating system's, and those of another root directory.
 	MixedPackages []pratique.Glob `json:"allow_mixed_packages,omitempty" yaml:"allow_mixed_packages,omitempty"`
-	// OddPackages (allow_odd_packages) excuses packages whose version cannot be compared with the advisories about their name,
-	// and packages that somebody else patched and renamed.
+	// OddPackages (allow_odd_packages) excuses packages whose version cannot be compared with the
+	// advisories about their name, and packages that somebody else patched and renamed.
 	OddPackages []pratique.Glob `json:"allow_odd_packages,omitempty" yaml:"allow_odd_packages,omitempty"`
 }
 

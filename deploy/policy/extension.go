@@ -8,8 +8,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Extension lets the vulnerability database grow older than [Params.MaxDatabaseAge] for a while, because its publisher
-// does not. It has an end and a reason, and each verdict says both while it is in force. The zero value is none.
+// Extension lets the vulnerability database grow older than [Params.MaxDatabaseAge] for a while,
+// because its publisher does not. It has an end and a reason, and each verdict says both while it
+// is in force. The zero value is none.
 type Extension struct {
 	// Age takes the place of the limit until Until.
 	Age   time.Duration
@@ -32,7 +33,8 @@ func (e Extension) validate(limit time.Duration) error {
 	case e.Until.IsZero():
 		return fmt.Errorf("database_age_extension: say until when")
 	case strings.TrimSpace(e.Reason) == "" || len(e.Reason) > maxExtensionReason:
-		return fmt.Errorf("database_age_extension: give a reason of at most %d characters", maxExtensionReason)
+		return fmt.Errorf("database_age_extension: give a reason of at most %d characters",
+			maxExtensionReason)
 	}
 	return nil
 }
@@ -67,7 +69,8 @@ func (g guards) note(in Input) []pratique.Reason {
 	}
 	return []pratique.Reason{{Rule: "database_age_extended", Message: fmt.Sprintf(
 		"until %s the vulnerability database may be %s old instead of %s: %s",
-		g.extension.Until.UTC().Format(time.RFC3339), hours(g.extension.Age), hours(g.maxAge), oneLine(g.extension.Reason))}}
+		g.extension.Until.UTC().Format(time.RFC3339), hours(g.extension.Age), hours(g.maxAge),
+		oneLine(g.extension.Reason))}}
 }
 
 // now is the time of the verdict. NewInput wrote it, so it can be read.

@@ -8,12 +8,14 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestExtension: an old database passes until the end of the extension and up to its age, by a policy of one's own, too,
-// and every verdict says so meanwhile.
+// TestExtension: an old database passes until the end of the extension and up to its age, by a
+// policy of one's own, too, and every verdict says so meanwhile.
 func TestExtension(t *testing.T) {
 	t.Parallel()
 	until := testNow.Add(48 * time.Hour)
-	p := load(t, Config{Params: Params{Extension: Extension{Age: 120 * time.Hour, Until: until, Reason: "not rebuilt,\nsee #651"}}})
+	p := load(t,
+		Config{Params: Params{Extension: Extension{Age: 120 * time.Hour, Until: until,
+			Reason: "not rebuilt,\nsee #651"}}})
 	plain := load(t, Config{})
 	if p.ID().Digest == plain.ID().Digest {
 		t.Error("the policy's digest does not tell of the extension")
@@ -36,17 +38,20 @@ func TestExtension(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if denied := d.Outcome == pratique.Deny; denied != (c.denied != "") || denied && !strings.Contains(d.Reasons[0].Message, c.denied) {
+		if denied := d.Outcome == pratique.Deny; denied != (c.denied != "") || denied &&
+			!strings.Contains(d.Reasons[0].Message, c.denied) {
 			t.Errorf("%s: %+v", name, d)
 		}
 		noted := false
 		for _, n := range d.Notes {
-			noted = noted || n.Rule == "database_age_extended" && strings.Contains(n.Message, "may be 120 h old instead of 72 h: not rebuilt, see #651")
+			noted = noted || n.Rule == "database_age_extended" &&
+				strings.Contains(n.Message, "may be 120 h old instead of 72 h: not rebuilt, see #651")
 		}
 		if noted != c.noted {
 			t.Errorf("%s: notes %+v", name, d.Notes)
 		}
-		if limit := (Params{Extension: Extension{Age: 120 * time.Hour, Until: until, Reason: "x"}}).Limit(c.now); (limit == 120*time.Hour) != c.noted {
+		if limit := (Params{Extension: Extension{Age: 120 * time.Hour, Until: until,
+			Reason: "x"}}).Limit(c.now); (limit == 120*time.Hour) != c.noted {
 			t.Errorf("%s: limit %s", name, limit)
 		}
 	}
@@ -56,7 +61,8 @@ func TestExtension(t *testing.T) {
 		"give a reason":           {Age: 100 * time.Hour, Until: until, Reason: " "},
 		"at most 200":             {Age: 100 * time.Hour, Until: until, Reason: strings.Repeat("x", 201)},
 	} {
-		if _, err := Load(t.Context(), Config{Params: Params{Extension: e}}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Load(t.Context(), Config{Params: Params{Extension: e}}); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", e, err, want)
 		}
 	}

@@ -35,8 +35,8 @@ type MisconfigurationInput struct {
 	StartLine int    `json:"startLine"`
 }
 
-// LicenseInput is a license of one package; Category is "forbidden", "restricted", "reciprocal", "notice",
-// "permissive", "unencumbered" or "unknown".
+// LicenseInput is a license of one package; Category is "forbidden", "restricted", "reciprocal",
+// "notice", "permissive", "unencumbered" or "unknown".
 type LicenseInput struct {
 	Name     string `json:"name"`
 	Category string `json:"category"`
@@ -55,7 +55,8 @@ func complete(scanned []pratique.ExtraKind, found *pratique.Extras) bool {
 
 // addExtras fills the lists; every one is there, empty if its section was not looked for.
 func (s *ScanInput) addExtras(found *pratique.Extras) {
-	s.Secrets, s.Misconfigurations, s.Licenses = []SecretInput{}, []MisconfigurationInput{}, []LicenseInput{}
+	s.Secrets, s.Misconfigurations, s.Licenses = []SecretInput{}, []MisconfigurationInput{},
+		[]LicenseInput{}
 	if found == nil {
 		return
 	}
@@ -66,18 +67,21 @@ func (s *ScanInput) addExtras(found *pratique.Extras) {
 	}
 	for _, f := range found.Secrets {
 		s.Secrets = append(s.Secrets, SecretInput{
-			Rule: f.Rule, Category: f.Category, Title: f.Title, Severity: f.Severity.String(), Path: f.Path,
+			Rule: f.Rule, Category: f.Category, Title: f.Title, Severity: f.Severity.String(),
+			Path:      f.Path,
 			StartLine: f.StartLine, Match: f.Match,
 		})
 	}
 	for _, f := range found.Misconfigurations {
 		s.Misconfigurations = append(s.Misconfigurations, MisconfigurationInput{
-			ID: f.ID, Type: f.Type, Title: f.Title, Message: f.Message, Severity: f.Severity.String(), Path: f.Path, StartLine: f.StartLine,
+			ID: f.ID, Type: f.Type, Title: f.Title, Message: f.Message,
+			Severity: f.Severity.String(), Path: f.Path, StartLine: f.StartLine,
 		})
 	}
 	for _, f := range found.Licenses {
 		s.Licenses = append(s.Licenses, LicenseInput{
-			Name: f.Name, Category: f.Category, Severity: f.Severity.String(), Package: f.Package, Path: f.Path,
+			Name: f.Name, Category: f.Category, Severity: f.Severity.String(), Package: f.Package,
+			Path: f.Path,
 		})
 	}
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// guards are the rules that hold whatever the Rego files contain. Otherwise custom rules would switch them off unnoticed.
+// guards are the rules that hold whatever the Rego files contain. Otherwise custom rules would
+// switch them off unnoticed.
 type guards struct {
 	maxAge    time.Duration
 	extension Extension
@@ -29,7 +30,9 @@ func (g guards) deny(in Input) []pratique.Reason {
 	var reasons []pratique.Reason
 	if len(g.allowed) > 0 && !pratique.MatchAny(g.allowed, in.Image.Repository) {
 		reasons = append(reasons, pratique.Reason{
-			Rule: "repository", Message: fmt.Sprintf("repository %s is not among policy.allowedRepositories", in.Image.Repository),
+			Rule: "repository",
+			Message: fmt.Sprintf("repository %s is not among policy.allowedRepositories",
+				in.Image.Repository),
 		})
 	}
 	for _, u := range in.Scan.Unmatched {

@@ -7,9 +7,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Input is the document that rules read as "input"; input.schema.json describes it. Every field is always
-// there, empty if it is not known: an absent field would be undefined in Rego, and a rule that reads
-// something undefined does not deny.
+// Input is the document that rules read as "input"; input.schema.json describes it. Every field is
+// always there, empty if it is not known: an absent field would be undefined in Rego, and a rule
+// that reads something undefined does not deny.
 type Input struct {
 	Image ImageInput `json:"image"`
 	Scan  ScanInput  `json:"scan"`
@@ -18,8 +18,8 @@ type Input struct {
 	Now string `json:"now"`
 }
 
-// ImageInput is one platform image. The tag is not in it: a tag moves, and one digest can have several, while verdict
-// and signature are about the digest.
+// ImageInput is one platform image. The tag is not in it: a tag moves, and one digest can have
+// several, while verdict and signature are about the digest.
 type ImageInput struct {
 	// Repository is registry/path.
 	Repository string            `json:"repository"`
@@ -43,7 +43,8 @@ type ScanInput struct {
 	OS            OSInput            `json:"os"`
 	Unmatched     []UnmatchedInput   `json:"unmatched"`
 	Disagreements DisagreementsInput `json:"disagreements"`
-	// Scanned says what was looked for besides vulnerabilities. The list of what was not is empty, and says nothing.
+	// Scanned says what was looked for besides vulnerabilities. The list of what was not is empty,
+	// and says nothing.
 	Scanned           ScannedInput            `json:"scanned"`
 	Secrets           []SecretInput           `json:"secrets"`
 	Misconfigurations []MisconfigurationInput `json:"misconfigurations"`
@@ -56,7 +57,8 @@ type EngineInput struct {
 	Version string `json:"version"`
 }
 
-// DatabaseInput is the vulnerability database. AgeSeconds is its age at Now, not at the time of the scan.
+// DatabaseInput is the vulnerability database. AgeSeconds is its age at Now, not at the time of the
+// scan.
 type DatabaseInput struct {
 	Digest     string `json:"digest"`
 	UpdatedAt  string `json:"updatedAt"`
@@ -74,7 +76,8 @@ type FindingInput struct {
 	Status         string   `json:"status"`
 	Severity       string   `json:"severity"`
 	SeveritySource string   `json:"severitySource"`
-	// Score is the highest CVSS base score that any source gave, version 4 before 3 before 2; 0 if none.
+	// Score is the highest CVSS base score that any source gave, version 4 before 3 before 2; 0 if
+	// none.
 	Score     float64 `json:"score"`
 	Class     string  `json:"class"`
 	Type      string  `json:"type"`
@@ -84,19 +87,22 @@ type FindingInput struct {
 	Modified  string  `json:"modified"`
 }
 
-// SBOMInput says what the inventory holds. Formats lists the SBOM formats that were made: "spdx", "cyclonedx".
+// SBOMInput says what the inventory holds. Formats lists the SBOM formats that were made: "spdx",
+// "cyclonedx".
 type SBOMInput struct {
 	Packages int      `json:"packages"`
 	Formats  []string `json:"formats"`
 }
 
-// NewInput builds the document about one platform image. Extras are nil if nothing was looked for besides packages. It
-// fails with kind Corrupt if the evidence is not complete, or if the report is about another inventory than the one
-// inspected: a verdict must not rest on incomplete evidence.
-func NewInput(subject pratique.Subject, inspected pratique.Inspected, report pratique.Report, extras *pratique.Extras, now time.Time) (Input, error) {
+// NewInput builds the document about one platform image. Extras are nil if nothing was looked for
+// besides packages. It fails with kind Corrupt if the evidence is not complete, or if the report is
+// about another inventory than the one inspected: a verdict must not rest on incomplete evidence.
+func NewInput(subject pratique.Subject, inspected pratique.Inspected, report pratique.Report,
+	extras *pratique.Extras, now time.Time) (Input, error) {
 	const op = "build policy input"
 	incomplete := func(what string) error {
-		return pratique.Wrap(pratique.Corrupt, op, subject.String(), pratique.Errorf(pratique.Corrupt, op, "%s", what))
+		return pratique.Wrap(pratique.Corrupt, op, subject.String(),
+			pratique.Errorf(pratique.Corrupt, op, "%s", what))
 	}
 	switch {
 	case subject.Repository.IsZero() || subject.Digest.IsZero():
@@ -123,10 +129,11 @@ func NewInput(subject pratique.Subject, inspected pratique.Inspected, report pra
 			User: inspected.Image.User, Created: stamp(inspected.Image.Created),
 		},
 		Scan: ScanInput{
-			Engine:       EngineInput(report.Scanner),
-			Database:     databaseInput(report.Database, now),
-			JavaDatabase: databaseInput(pratique.Database{Digest: inspected.JavaDatabase, UpdatedAt: inspected.JavaUpdatedAt}, now),
-			Findings:     make([]FindingInput, 0, len(report.Findings)),
+			Engine:   EngineInput(report.Scanner),
+			Database: databaseInput(report.Database, now),
+			JavaDatabase: databaseInput(pratique.Database{Digest: inspected.JavaDatabase,
+				UpdatedAt: inspected.JavaUpdatedAt}, now),
+			Findings: make([]FindingInput, 0, len(report.Findings)),
 		},
 		SBOM: SBOMInput{Packages: inspected.Packages, Formats: []string{}},
 		Now:  stamp(now),
@@ -161,9 +168,11 @@ func databaseInput(db pratique.Database, now time.Time) DatabaseInput {
 
 func findingInput(f pratique.Finding) FindingInput {
 	return FindingInput{
-		ID: f.ID, Aliases: append([]string{}, f.Aliases...), Package: f.Package, PURL: f.PURL, Installed: f.Installed,
-		Fixed: f.Fixed, Status: f.Status, Severity: f.Severity.String(), SeveritySource: f.SeveritySource,
-		Score: score(f.CVSS), Class: string(f.Class), Type: f.Type, Path: f.Path, Title: f.Title,
+		ID: f.ID, Aliases: append([]string{}, f.Aliases...), Package: f.Package, PURL: f.PURL,
+		Installed: f.Installed,
+		Fixed:     f.Fixed, Status: f.Status, Severity: f.Severity.String(),
+		SeveritySource: f.SeveritySource,
+		Score:          score(f.CVSS), Class: string(f.Class), Type: f.Type, Path: f.Path, Title: f.Title,
 		Published: stamp(f.Published), Modified: stamp(f.Modified),
 	}
 }

@@ -1,6 +1,7 @@
-// Package policy evaluates one platform image with rules written in Rego. It loads and compiles the rules, builds
-// the document they read, evaluates them without network, clock or randomness, and combines the decisions about
-// the platforms of an index. Anything but a clear answer is an error, and an error never allows.
+// Package policy evaluates one platform image with rules written in Rego. It loads and compiles the
+// rules, builds the document they read, evaluates them without network, clock or randomness, and
+// combines the decisions about the platforms of an index. Anything but a clear answer is an error,
+// and an error never allows.
 package policy
 
 import (
@@ -40,12 +41,14 @@ const (
 	defaultTimeout = 10 * time.Second
 )
 
-// Config says which rules to load. The zero value is the shipped default policy with its default parameters.
+// Config says which rules to load. The zero value is the shipped default policy with its default
+// parameters.
 type Config struct {
 	// Name is that of the profile; empty means [pratique.DefaultProfile].
 	Name string
-	// Dir is a directory with *.rego files of package pratique (or packages below it); subdirectories are
-	// not read, *_test.rego files are not loaded. Empty means the shipped default policy.
+	// Dir is a directory with *.rego files of package pratique (or packages below it);
+	// subdirectories are not read, *_test.rego files are not loaded. Empty means the shipped
+	// default policy.
 	Dir    string
 	Params Params
 	// Timeout bounds one evaluation; zero means 10 seconds.
@@ -60,8 +63,8 @@ type Policy struct {
 	timeout time.Duration
 }
 
-// Load reads, compiles and prepares the rules. Its errors are of kind Invalid (compile errors name file and
-// line) or, if the directory is not there or empty, NotFound.
+// Load reads, compiles and prepares the rules. Its errors are of kind Invalid (compile errors name
+// file and line) or, if the directory is not there or empty, NotFound.
 func Load(ctx context.Context, cfg Config) (*Policy, error) {
 	files, err := readFiles(cfg.Dir)
 	if err != nil {
@@ -73,7 +76,8 @@ func Load(ctx context.Context, cfg Config) (*Policy, error) {
 		}
 	}
 	if len(files) == 0 {
-		return nil, pratique.Errorf(pratique.NotFound, opLoad, "%s holds no *.rego file besides tests", cfg.Dir)
+		return nil, pratique.Errorf(pratique.NotFound, opLoad,
+			"%s holds no *.rego file besides tests", cfg.Dir)
 	}
 	compiler, err := compile(files, cfg.Params)
 	if err != nil {
@@ -118,7 +122,8 @@ func readFiles(dir string) (map[string]string, error) {
 	}
 	entries, err := fs.ReadDir(fsys, prefix)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, pratique.Wrap(pratique.NotFound, opLoad, dir, errors.New("there is no such directory"))
+		return nil, pratique.Wrap(pratique.NotFound, opLoad, dir,
+			errors.New("there is no such directory"))
 	}
 	if err != nil {
 		return nil, pratique.Wrap(pratique.NotFound, opLoad, dir, err)
@@ -137,7 +142,8 @@ func readFiles(dir string) (map[string]string, error) {
 			return nil, pratique.Wrap(pratique.Invalid, opLoad, name, err)
 		}
 		if files[name] = content; len(files) > maxFiles {
-			return nil, pratique.Errorf(pratique.Exhausted, opLoad, "%s holds more than %d *.rego files", dir, maxFiles)
+			return nil, pratique.Errorf(pratique.Exhausted, opLoad,
+				"%s holds more than %d *.rego files", dir, maxFiles)
 		}
 	}
 	return files, nil
@@ -156,8 +162,8 @@ func readFile(fsys fs.FS, prefix, name string) (content string, err error) {
 	return string(b), err
 }
 
-// compile parses and type-checks the files together with the parameters. The input schema makes a misspelt
-// input field a compile error instead of an undefined value.
+// compile parses and type-checks the files together with the parameters. The input schema makes a
+// misspelt input field a compile error instead of an undefined value.
 func compile(files map[string]string, params Params) (*ast.Compiler, error) {
 	compiler, modules, err := newCompiler(files, params)
 	if err != nil {
@@ -179,16 +185,19 @@ func newCompiler(files map[string]string, params Params) (*ast.Compiler, map[str
 	}
 	modules := map[string]*ast.Module{}
 	parse := func(name, content string) error {
-		m, err := ast.ParseModuleWithOpts(name, content, ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: capabilities()})
+		m, err := ast.ParseModuleWithOpts(name, content, ast.ParserOptions{RegoVersion: ast.RegoV1,
+			Capabilities: capabilities()})
 		if err != nil {
 			return err
 		}
 		if m == nil {
 			return fmt.Errorf("%s: holds no rules", name)
 		}
-		if path := m.Package.Path.String(); path != "data.pratique" && !strings.HasPrefix(path, "data.pratique.") &&
+		if path := m.Package.Path.String(); path != "data.pratique" &&
+			!strings.HasPrefix(path, "data.pratique.") &&
 			!strings.HasSuffix(name, testSuffix) {
-			return fmt.Errorf("%s: package %s would never be evaluated: use package pratique", m.Package.Location, strings.TrimPrefix(path, "data."))
+			return fmt.Errorf("%s: package %s would never be evaluated: use package pratique",
+				m.Package.Location, strings.TrimPrefix(path, "data."))
 		}
 		modules[name] = m
 		if strings.HasSuffix(name, testSuffix) {
@@ -213,18 +222,20 @@ func newCompiler(files map[string]string, params Params) (*ast.Compiler, map[str
 	return ast.NewCompiler().WithCapabilities(capabilities()).WithSchemas(schemas).WithUseTypeCheckAnnotations(true), modules, nil
 }
 
-// capabilities leaves out everything that could make two evaluations of one input differ, or use the network:
-// clock, random numbers, the environment, DNS, HTTP, and remote schemas.
+// capabilities leaves out everything that could make two evaluations of one input differ, or use
+// the network: clock, random numbers, the environment, DNS, HTTP, and remote schemas.
 func capabilities() *ast.Capabilities {
 	c := ast.CapabilitiesForThisVersion()
 	c.AllowNet = []string{}
 	c.Builtins = slices.DeleteFunc(c.Builtins, func(b *ast.Builtin) bool {
-		return b.Nondeterministic || strings.HasPrefix(b.Name, "json.match_schema") || strings.HasPrefix(b.Name, "json.verify_schema")
+		return b.Nondeterministic || strings.HasPrefix(b.Name, "json.match_schema") ||
+			strings.HasPrefix(b.Name, "json.verify_schema")
 	})
 	return c
 }
 
-// checkRules requires that deny exists, and that deny and note are sets: a policy without deny would allow everything.
+// checkRules requires that deny exists, and that deny and note are sets: a policy without deny
+// would allow everything.
 func checkRules(compiler *ast.Compiler) (hasNote bool, err error) {
 	hasDeny := false
 	for _, m := range compiler.Modules {
@@ -237,13 +248,15 @@ func checkRules(compiler *ast.Compiler) (hasNote bool, err error) {
 				continue
 			}
 			if r.Head.RuleKind() != ast.MultiValue {
-				return false, pratique.Errorf(pratique.Invalid, opLoad, "%s: rule %s must be a set: write %s contains {…} if {…}", r.Location, name, name)
+				return false, pratique.Errorf(pratique.Invalid, opLoad,
+					"%s: rule %s must be a set: write %s contains {…} if {…}", r.Location, name, name)
 			}
 			hasDeny, hasNote = hasDeny || name == "deny", hasNote || name == "note"
 		}
 	}
 	if !hasDeny {
-		return false, pratique.Errorf(pratique.Invalid, opLoad, "package pratique has no rule deny, so it would allow everything")
+		return false, pratique.Errorf(pratique.Invalid, opLoad,
+			"package pratique has no rule deny, so it would allow everything")
 	}
 	return hasNote, nil
 }
@@ -260,7 +273,8 @@ func identify(cfg Config, files map[string]string) (pratique.Profile, error) {
 	slices.Sort(names)
 	h := sha256.New()
 	part := func(s string) {
-		// The length before each part keeps ("ab","c") and ("a","bc") apart. A hash never fails to write.
+		// The length before each part keeps ("ab","c") and ("a","bc") apart. A hash never fails to
+		// write.
 		fmt.Fprintf(h, "%d:%s", len(s), s)
 	}
 	for _, name := range names {
@@ -272,5 +286,6 @@ func identify(cfg Config, files map[string]string) (pratique.Profile, error) {
 	if e := cfg.Params.Extension; !e.IsZero() {
 		part(fmt.Sprintf("%s until %s: %s", e.Age, e.Until.UTC().Format(time.RFC3339), e.Reason))
 	}
-	return pratique.Profile{Name: cmp.Or(cfg.Name, pratique.DefaultProfile), Digest: pratique.DigestFromSum([sha256.Size]byte(h.Sum(nil)))}, nil
+	return pratique.Profile{Name: cmp.Or(cfg.Name, pratique.DefaultProfile),
+		Digest: pratique.DigestFromSum([sha256.Size]byte(h.Sum(nil)))}, nil
 }

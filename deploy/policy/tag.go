@@ -6,9 +6,10 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 )
 
-// refuseTag refuses a module that looks up image.tag, which older releases had. The check against the schema finds only
-// the plain spelling input.image.tag; object.get, an argument of a function or a key in a variable would read something
-// undefined or empty, and a rule that does so no longer denies. A label of that name is written input.image.labels.tag.
+// refuseTag refuses a module that looks up image.tag, which older releases had. The check against
+// the schema finds only the plain spelling input.image.tag; object.get, an argument of a function
+// or a key in a variable would read something undefined or empty, and a rule that does so no longer
+// denies. A label of that name is written input.image.labels.tag.
 func refuseTag(m *ast.Module) error {
 	names := map[ast.Var]bool{} // those of imported packages
 	for _, i := range m.Imports {

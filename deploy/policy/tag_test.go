@@ -27,9 +27,12 @@ func TestLoadRefusesRulesAboutTheTag(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := policyDir(t, "a.rego", "package pratique\n\ndeny contains {\"rule\": \"tag\", \"message\": \"m\"} if "+rule+"\n")
+			dir := policyDir(t, "a.rego",
+				"package pratique\n\ndeny contains {\"rule\": \"tag\", \"message\": \"m\"} if "+rule+"\n")
 			_, err := Load(t.Context(), Config{Dir: dir})
-			if pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), "a.rego:") || !strings.Contains(err.Error(), "cannot read the tag of an image") {
+			if pratique.KindOf(err) != pratique.Invalid ||
+				!strings.Contains(err.Error(), "a.rego:") ||
+				!strings.Contains(err.Error(), "cannot read the tag of an image") {
 				t.Errorf("error %v (%v)", err, pratique.KindOf(err))
 			}
 		})
@@ -40,12 +43,14 @@ func TestLoadRefusesRulesAboutTheTag(t *testing.T) {
 func TestLoadTakesOtherTags(t *testing.T) {
 	t.Parallel()
 	for name, files := range map[string][]string{
-		"label":        {"a.rego", deny + `input.image.labels.tag == "x"`},
-		"get a label":  {"a.rego", deny + `object.get(input.image.labels, "tag", "") == "x"`},
-		"label alias":  {"a.rego", deny + `{ labels := input.image.labels; labels.tag == "x" }`},
-		"rule's name":  {"a.rego", "package pratique\n\ndeny contains {\"rule\": \"tag\", \"message\": \"tag\"} if tag\n\ntag if input.sbom.packages == 0"},
-		"title":        {"a.rego", deny + `{ some f in input.scan.findings; contains(f.title, "tag") }`},
-		"other module": {"a.rego", "package pratique\n\nimport data.pratique.lib\n\ndeny contains {\"rule\": \"r\", \"message\": \"m\"} if lib.tag", "lib.rego", "package pratique.lib\n\ntag := false"},
+		"label":       {"a.rego", deny + `input.image.labels.tag == "x"`},
+		"get a label": {"a.rego", deny + `object.get(input.image.labels, "tag", "") == "x"`},
+		"label alias": {"a.rego", deny + `{ labels := input.image.labels; labels.tag == "x" }`},
+		"rule's name": {"a.rego",
+			"package pratique\n\ndeny contains {\"rule\": \"tag\", \"message\": \"tag\"} if tag\n\ntag if input.sbom.packages == 0"},
+		"title": {"a.rego", deny + `{ some f in input.scan.findings; contains(f.title, "tag") }`},
+		"other module": {"a.rego",
+			"package pratique\n\nimport data.pratique.lib\n\ndeny contains {\"rule\": \"r\", \"message\": \"m\"} if lib.tag", "lib.rego", "package pratique.lib\n\ntag := false"},
 		"tests": {"a.rego", deny + "input.sbom.packages == 0", "a_test.rego",
 			"package pratique_test\n\ntest_x if data.pratique.deny == set() with input as {\"image\": {\"tag\": \"1\"}, \"sbom\": {\"packages\": 1}}"},
 	} {

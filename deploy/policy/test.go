@@ -15,10 +15,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Test runs the rules test_… of the *_test.rego files in dir (empty: the shipped default policy) with the
-// default parameters, and writes one line per test and one with the coverage of the policy to w. A failure
-// names file and line. The error is of kind Invalid if the policy does not compile, NotFound if there is no test.
-// A test that was skipped (todo_test_…) counts as neither passed nor failed.
+// Test runs the rules test_… of the *_test.rego files in dir (empty: the shipped default policy)
+// with the default parameters, and writes one line per test and one with the coverage of the policy
+// to w. A failure names file and line. The error is of kind Invalid if the policy does not compile,
+// NotFound if there is no test. A test that was skipped (todo_test_…) counts as neither passed nor
+// failed.
 func Test(ctx context.Context, dir string, w io.Writer) (passed, failed int, err error) {
 	const op = "test policy"
 	files, err := readFiles(dir)
@@ -50,10 +51,12 @@ func Test(ctx context.Context, dir string, w io.Writer) (passed, failed int, err
 		return 0, 0, pratique.Wrap(pratique.Unavailable, op, dir, err)
 	}
 	if len(all) == 0 {
-		return 0, 0, pratique.Errorf(pratique.NotFound, op, "no tests in %s: name files *_test.rego and rules test_…", cmp.Or(dir, "the default policy"))
+		return 0, 0, pratique.Errorf(pratique.NotFound, op,
+			"no tests in %s: name files *_test.rego and rules test_…", cmp.Or(dir, "the default policy"))
 	}
 	slices.SortFunc(all, func(a, b *tester.Result) int {
-		return cmp.Or(cmp.Compare(a.Location.File, b.Location.File), cmp.Compare(a.Location.Row, b.Location.Row))
+		return cmp.Or(cmp.Compare(a.Location.File, b.Location.File),
+			cmp.Compare(a.Location.Row, b.Location.Row))
 	})
 	for _, r := range all {
 		line, verdict := describeResult(r)
@@ -68,7 +71,8 @@ func Test(ctx context.Context, dir string, w io.Writer) (passed, failed int, err
 			return passed, failed, pratique.Wrap(pratique.Unavailable, op, "", err)
 		}
 	}
-	_, err = fmt.Fprintf(w, "%d passed, %d failed; %.0f%% of the policy's lines were evaluated\n", passed, failed, covered(coverage, modules))
+	_, err = fmt.Fprintf(w, "%d passed, %d failed; %.0f%% of the policy's lines were evaluated\n",
+		passed, failed, covered(coverage, modules))
 	return passed, failed, pratique.Wrap(pratique.Unavailable, op, "", err)
 }
 

@@ -60,7 +60,8 @@ func Files() map[string]string {
 func Test(t *testing.T, branch func(t *testing.T) Branch) {
 	t.Helper()
 	for name, test := range map[string]func(*testing.T, Branch){
-		"one commit": oneCommit, "done before": doneBefore, "cold": cold, "writers": writers, "moved": moved, "edit fails": editFails,
+		"one commit": oneCommit, "done before": doneBefore, "cold": cold, "writers": writers,
+		"moved": moved, "edit fails": editFails,
 		"tree": tree, "view": view, "since": since, "what it did": whatItDid,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +77,8 @@ func Test(t *testing.T, branch func(t *testing.T) Branch) {
 func set(path, content string) deploy.Update {
 	return deploy.Update{Edit: func(context.Context, deploy.Tip) (deploy.Edit, error) {
 		return deploy.Edit{
-			Files: map[string][]byte{path: []byte(content)}, Message: "set " + path, Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: content}},
+			Files: map[string][]byte{path: []byte(content)}, Message: "set " + path,
+			Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: content}},
 		}, nil
 	}}
 }
@@ -89,7 +91,8 @@ func once(u deploy.Update, event string) (update deploy.Update, found *string) {
 	u.History = func(past iter.Seq[deploy.Past]) bool {
 		*found = ""
 		for p := range past {
-			if slices.Contains(p.Trailers, deploy.Trailer{Key: "Pratique-Event", Value: event}) && p.Ours() {
+			if slices.Contains(p.Trailers, deploy.Trailer{Key: "Pratique-Event",
+				Value: event}) && p.Ours() {
 				*found = p.ID
 				return true
 			}
@@ -144,7 +147,8 @@ func content(t *testing.T, b Branch) map[string]string {
 func oneCommit(t *testing.T, b Branch) {
 	r, before := b.Open(t), b.Log(t)
 	p := update(t, r, set("apps/a/deploy.yaml", "two"))
-	if p.Commit == "" || p.Remote == "" || p.Branch == "" || p.At.IsZero() || !slices.Equal(b.Log(t), slices.Concat([]string{p.Commit}, before)) {
+	if p.Commit == "" || p.Remote == "" || p.Branch == "" || p.At.IsZero() ||
+		!slices.Equal(b.Log(t), slices.Concat([]string{p.Commit}, before)) {
 		t.Errorf("pushed %+v, the branch has %v", p, b.Log(t))
 	}
 	want := Files()
@@ -164,7 +168,8 @@ func oneCommit(t *testing.T, b Branch) {
 	if diff := cmp.Diff(want, content(t, b)); diff != "" {
 		t.Errorf("content (-want +got):\n%s", diff)
 	}
-	for _, trailer := range []deploy.Trailer{{Key: "A", Value: "b\nC: d"}, {Key: "A B", Value: "c"}, {Key: "A"}} {
+	for _, trailer := range []deploy.Trailer{{Key: "A", Value: "b\nC: d"}, {Key: "A B", Value: "c"},
+		{Key: "A"}} {
 		u := set("README.md", "x")
 		edit := u.Edit
 		u.Edit = func(ctx context.Context, tip deploy.Tip) (deploy.Edit, error) {
@@ -219,13 +224,16 @@ func writers(t *testing.T, b Branch) {
 			for i := range changes {
 				id := fmt.Sprintf("%d-%d", w, i)
 				// Each appends to a file that all share, so that a lost update shows.
-				u, _ := once(deploy.Update{Edit: func(_ context.Context, tip deploy.Tip) (deploy.Edit, error) {
+				u, _ := once(deploy.Update{Edit: func(_ context.Context,
+					tip deploy.Tip) (deploy.Edit, error) {
 					old, err := tip.Read("all")
 					if err != nil && pratique.KindOf(err) != pratique.NotFound {
 						return deploy.Edit{}, err
 					}
 					return deploy.Edit{
-						Message: "add " + id, Files: map[string][]byte{"all": append(slices.Clone(old), id+"\n"...), fmt.Sprint("w", w): []byte(id)},
+						Message: "add " + id,
+						Files: map[string][]byte{"all": append(slices.Clone(old), id+"\n"...),
+							fmt.Sprint("w", w): []byte(id)},
 						Trailers: []deploy.Trailer{{Key: "Pratique-Event", Value: id}},
 					}, nil
 				}}, id)
@@ -246,7 +254,8 @@ func writers(t *testing.T, b Branch) {
 	files := content(t, b)
 	lines := strings.Fields(files["all"])
 	slices.Sort(lines)
-	if len(lines) != writers*changes || len(slices.Compact(lines)) != writers*changes || files["README.md"] != Files()["README.md"] {
+	if len(lines) != writers*changes || len(slices.Compact(lines)) != writers*changes ||
+		files["README.md"] != Files()["README.md"] {
 		t.Errorf("%d lines: %v", len(lines), files)
 	}
 	if n := len(b.Log(t)); n != 1+writers*changes+others {
@@ -263,7 +272,8 @@ func moved(t *testing.T, b Branch) {
 	u.Edit = func(ctx context.Context, tip deploy.Tip) (deploy.Edit, error) {
 		if calls++; calls == 1 {
 			theirs = advance(t, b, map[string]string{"apps/a/deploy.yaml": "theirs\n"})
-		} else if got, err := tip.Read("apps/a/deploy.yaml"); string(got) != "theirs\n" || tip.ID() != theirs {
+		} else if got, err := tip.Read("apps/a/deploy.yaml"); string(got) != "theirs\n" ||
+			tip.ID() != theirs {
 			t.Errorf("the second call sees %q at %s, %v", got, tip.ID(), err)
 		}
 		return edit(ctx, tip)
@@ -277,12 +287,14 @@ func moved(t *testing.T, b Branch) {
 // editFails: the error of the edit is passed on, and nothing is written.
 func editFails(t *testing.T, b Branch) {
 	r, mine := b.Open(t), errors.New("mine")
-	for _, err := range []error{mine, pratique.Wrap(pratique.Conflict, "x", "", mine), fmt.Errorf("y: %w", mine)} {
+	for _, err := range []error{mine, pratique.Wrap(pratique.Conflict, "x", "", mine),
+		fmt.Errorf("y: %w", mine)} {
 		calls := 0
-		_, got := r.Update(t.Context(), deploy.Update{Edit: func(context.Context, deploy.Tip) (deploy.Edit, error) {
-			calls++
-			return deploy.Edit{}, err
-		}})
+		_, got := r.Update(t.Context(),
+			deploy.Update{Edit: func(context.Context, deploy.Tip) (deploy.Edit, error) {
+				calls++
+				return deploy.Edit{}, err
+			}})
 		if !errors.Is(got, mine) || pratique.KindOf(got) != pratique.KindOf(err) || calls != 1 {
 			t.Errorf("%v after %d calls, want %v", got, calls, err)
 		}

@@ -18,21 +18,26 @@ import (
 func tree(t *testing.T, b Branch) {
 	_, err := b.Open(t).View(t.Context(), 0, func(ctx context.Context, tip deploy.Tip) error {
 		for prefix, want := range map[string][]string{
-			"":                   {"README.md", "apps/a.b/deploy.yaml", "apps/a/deploy.yaml", "apps/b/deploy.yaml"},
+			"": {"README.md", "apps/a.b/deploy.yaml", "apps/a/deploy.yaml",
+				"apps/b/deploy.yaml"},
 			"apps/a/":            {"apps/a/deploy.yaml"},
 			"apps/a/deploy.yaml": {"apps/a/deploy.yaml"},
 			"ap":                 nil,
 			"none/at/all":        nil,
 		} {
 			var got []string
-			if err := tip.Walk(ctx, prefix, func(f deploy.File) error { got = append(got, f.Path()); return nil }); err != nil {
+			if err := tip.Walk(ctx, prefix, func(f deploy.File) error {
+				got = append(got, f.Path())
+				return nil
+			}); err != nil {
 				t.Errorf("walk %q: %v", prefix, err)
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("walk %q (-want +got):\n%s", prefix, diff)
 			}
 		}
-		for _, bad := range []string{"../x", "apps/../README.md", "/README.md", "apps//a/deploy.yaml", "", ".git/config", "apps/.GIT/x", `apps\a`} {
+		for _, bad := range []string{"../x", "apps/../README.md", "/README.md",
+			"apps//a/deploy.yaml", "", ".git/config", "apps/.GIT/x", `apps\a`} {
 			if _, err := tip.Read(bad); pratique.KindOf(err) != pratique.Invalid {
 				t.Errorf("read %q: %v", bad, err)
 			}
@@ -52,7 +57,8 @@ func tree(t *testing.T, b Branch) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"../x", "/README.md", ".git/config", "apps", "README.md/x"} {
-		if _, err := b.Open(t).Update(t.Context(), set(bad, "x")); pratique.KindOf(err) != pratique.Invalid {
+		if _, err := b.Open(t).Update(t.Context(),
+			set(bad, "x")); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("write %q: %v", bad, err)
 		}
 	}
@@ -69,7 +75,8 @@ func view(t *testing.T, b Branch) {
 			}
 			return nil
 		})
-		if err != nil || viewed.Failed != nil || viewed.Remote == "" || viewed.Branch == "" || viewed.At.IsZero() {
+		if err != nil || viewed.Failed != nil || viewed.Remote == "" || viewed.Branch == "" ||
+			viewed.At.IsZero() {
 			t.Errorf("%+v, %v", viewed, err)
 		}
 	}
@@ -81,7 +88,9 @@ func view(t *testing.T, b Branch) {
 	mine := update(t, r, set("README.md", "y"))
 	look(time.Hour, mine.Commit)
 	stop := errors.New("stop")
-	if _, err := r.View(t.Context(), 0, func(context.Context, deploy.Tip) error { return stop }); !errors.Is(err, stop) {
+	if _, err := r.View(t.Context(), 0, func(context.Context, deploy.Tip) error {
+		return stop
+	}); !errors.Is(err, stop) {
 		t.Errorf("%v", err)
 	}
 }

@@ -42,7 +42,8 @@ func Compare(inv pratique.Inventory, catalog []sbom.Entry, distroless bool) (pra
 			continue
 		}
 		if reason := separateReason(e, inv.OS); reason != "" {
-			separate[pratique.Unmatched{Class: pratique.ClassOS, Type: e.Type, Path: pratique.Excerpt(strings.TrimPrefix(e.Path, "/"), maxText), Reason: reason}]++
+			separate[pratique.Unmatched{Class: pratique.ClassOS, Type: e.Type,
+				Path: pratique.Excerpt(strings.TrimPrefix(e.Path, "/"), maxText), Reason: reason}]++
 			if reason != pratique.UnmatchedForeign {
 				continue
 			}
@@ -65,7 +66,8 @@ func Compare(inv pratique.Inventory, catalog []sbom.Entry, distroless bool) (pra
 	var unseen []pratique.Difference
 	if distroless && catalogLacksDebian(inv.OS, theirs) {
 		for p := range ours {
-			unseen = append(unseen, pratique.Difference{Type: "deb", Name: p.name, Version: p.version, Only: pratique.OnlyScanner})
+			unseen = append(unseen, pratique.Difference{Type: "deb", Name: p.name,
+				Version: p.version, Only: pratique.OnlyScanner})
 		}
 		ours = nil
 	}
@@ -80,11 +82,13 @@ func Compare(inv pratique.Inventory, catalog []sbom.Entry, distroless bool) (pra
 // differences sorts and bounds differences.
 func differences(all []pratique.Difference) (total int, some []pratique.Difference) {
 	slices.SortFunc(all, func(a, b pratique.Difference) int {
-		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Only, b.Only))
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name),
+			cmp.Compare(a.Version, b.Version), cmp.Compare(a.Only, b.Only))
 	})
 	some = slices.Clone(all[:min(len(all), pratique.MaxDifferences)])
 	for i := range some {
-		some[i].Name, some[i].Version = pratique.Excerpt(some[i].Name, maxText), pratique.Excerpt(some[i].Version, maxText)
+		some[i].Name, some[i].Version = pratique.Excerpt(some[i].Name, maxText),
+			pratique.Excerpt(some[i].Version, maxText)
 	}
 	return len(all), some
 }
@@ -119,9 +123,12 @@ func disagree(ours, theirs map[system]bool) error {
 				all = append(all, p)
 			}
 		}
-		slices.SortFunc(all, func(a, b system) int { return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.version, b.version)) })
+		slices.SortFunc(all, func(a, b system) int {
+			return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.version, b.version))
+		})
 		for _, p := range all {
-			differ = append(differ, fmt.Sprintf("%s %s is in %s alone", pratique.Excerpt(p.name, maxText), pratique.Excerpt(p.version, maxText), side.who))
+			differ = append(differ, fmt.Sprintf("%s %s is in %s alone",
+				pratique.Excerpt(p.name, maxText), pratique.Excerpt(p.version, maxText), side.who))
 		}
 	}
 	if len(differ) == 0 {
@@ -144,7 +151,8 @@ func listSeparate(apart map[pratique.Unmatched]int) []pratique.Unmatched {
 		all[i].Packages = apart[all[i]]
 	}
 	slices.SortFunc(all, func(a, b pratique.Unmatched) int {
-		return cmp.Or(-cmp.Compare(a.Packages, b.Packages), cmp.Compare(a.Type, b.Type), cmp.Compare(a.Path, b.Path), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(-cmp.Compare(a.Packages, b.Packages), cmp.Compare(a.Type, b.Type),
+			cmp.Compare(a.Path, b.Path), cmp.Compare(a.Reason, b.Reason))
 	})
 	if len(all) <= maxApart {
 		return all

@@ -12,7 +12,8 @@ import (
 // only supported by one, or the tools read different files: for Conda the scanner reads the
 // specification, and the generator ten more files.
 var ecosystems = map[string]bool{
-	"cargo": true, "composer": true, "gem": true, "golang": true, "maven": true, "npm": true, "nuget": true, "pypi": true,
+	"cargo": true, "composer": true, "gem": true, "golang": true, "maven": true, "npm": true,
+	"nuget": true, "pypi": true,
 }
 
 // applications are the packages of applications, by the names that both tools use.
@@ -72,8 +73,8 @@ func parse(purl string) (n name, version string, ok bool) {
 		// The generator guesses the group of a jar that does not name it.
 		n.path = n.path[strings.LastIndexByte(n.path, '/')+1:]
 	case "golang":
-		// The standard library is "v1.21.0" here and "go1.21.0" there; a program that was built from a checkout has no
-		// version, or one that only one of the two makes up.
+		// The standard library is "v1.21.0" here and "go1.21.0" there; a program that was built
+		// from a checkout has no version, or one that only one of the two makes up.
 		version = strings.TrimPrefix(strings.TrimPrefix(version, "go"), "v")
 	}
 	if version == "(devel)" || version == "UNKNOWN" {
@@ -102,7 +103,8 @@ func (a applications) differences() (all []pratique.Difference) {
 				if others[v] || others[""] || v == "" && len(others) > 0 {
 					continue
 				}
-				all = append(all, pratique.Difference{Type: n.ecosystem, Name: n.path, Version: v, Only: side.only})
+				all = append(all, pratique.Difference{Type: n.ecosystem, Name: n.path, Version: v,
+					Only: side.only})
 			}
 		}
 	}

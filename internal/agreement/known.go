@@ -9,8 +9,8 @@ import (
 	"github.com/pratique-dev/pratique/sbom"
 )
 
-// Known differences of the two tools, with the reason why neither is wrong. Each can keep a package from being compared, so
-// each is as narrow as possible.
+// Known differences of the two tools, with the reason why neither is wrong. Each can keep a package
+// from being compared, so each is as narrow as possible.
 
 // managers are the types of packages that an operating system's package manager installs.
 var managers = map[string]bool{"deb": true, "apk": true, "rpm": true, "alpm": true, "portage": true}
@@ -67,10 +67,12 @@ func isSBOM(file string) bool {
 func separateReason(e sbom.Entry, os pratique.OS) pratique.UnmatchedReason {
 	switch manager, known := managerOf(os.Family); {
 	case e.Type == "alpm" || e.Type == "portage" || isOpkg(e.Path) || isOpkg(e.RealPath):
-		// The scanner does not read the databases of Arch, Gentoo and OpenWrt, and has no advisories for them.
+		// The scanner does not read the databases of Arch, Gentoo and OpenWrt, and has no
+		// advisories for them.
 		return pratique.UnmatchedUnread
 	case !inPlace(e.Type, e.Path) && !inPlace(e.Type, e.RealPath):
-		// The generator reads every file of that name; an image may contain another root file system.
+		// The generator reads every file of that name; an image may contain another root file
+		// system.
 		return pratique.UnmatchedElsewhere
 	case known && manager != e.Type:
 		return pratique.UnmatchedForeign
@@ -91,7 +93,8 @@ func inPlace(manager, file string) bool {
 	case "apk":
 		return name == "installed" && (dir == "lib/apk/db/" || dir == "usr/lib/apk/db/")
 	case "rpm":
-		return (dir == "var/lib/rpm/" || dir == "usr/lib/sysimage/rpm/") && slices.Contains([]string{"Packages", "Packages.db", "rpmdb.sqlite"}, name) ||
+		return (dir == "var/lib/rpm/" || dir == "usr/lib/sysimage/rpm/") &&
+			slices.Contains([]string{"Packages", "Packages.db", "rpmdb.sqlite"}, name) ||
 			file == "usr/share/rpm/rpmdb.sqlite" || file == "var/lib/rpmmanifest/container-manifest-2"
 	}
 	return false

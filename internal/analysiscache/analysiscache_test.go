@@ -91,7 +91,8 @@ func TestPutAndGet(t *testing.T) {
 	put(t, s, otherFingerprint, body(3, 100))
 	check := func() {
 		t.Helper()
-		for k, want := range map[Key][]byte{key(1): body(1, 100), key(2): {}, otherFingerprint: body(3, 100)} {
+		for k, want := range map[Key][]byte{key(1): body(1, 100), key(2): {},
+			otherFingerprint: body(3, 100)} {
 			if got := get(t, s, k); got == nil || !bytes.Equal(got, want) {
 				t.Errorf("%v: %q", k, got)
 			}
@@ -123,7 +124,8 @@ func TestEviction(t *testing.T) {
 	}
 	get(t, s, key(1)) // used after 2
 	put(t, s, key(3), body(3, 100))
-	if get(t, s, key(2)) != nil || get(t, s, key(0)) == nil || get(t, s, key(1)) == nil || get(t, s, key(3)) == nil {
+	if get(t, s, key(2)) != nil || get(t, s, key(0)) == nil || get(t, s, key(1)) == nil ||
+		get(t, s, key(3)) == nil {
 		t.Error("the wrong one was evicted")
 	}
 	put(t, s, key(4), body(4, 2*block-24)) // takes the room of both that are not in use
@@ -133,7 +135,8 @@ func TestEviction(t *testing.T) {
 	_, release4, _ := s.Get(key(4))
 	put(t, s, key(5), body(5, 100)) // no room: all are in use
 	put(t, s, key(6), body(6, 4*block))
-	if _, _, bytes := s.dir.Stats(); get(t, s, key(5)) != nil || get(t, s, key(6)) != nil || bytes > s.dir.MaxBytes() {
+	if _, _, bytes := s.dir.Stats(); get(t, s, key(5)) != nil || get(t, s, key(6)) != nil ||
+		bytes > s.dir.MaxBytes() {
 		t.Errorf("more is kept than there is room for: %d bytes", bytes)
 	}
 	release()
@@ -152,14 +155,16 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// TestDamage spoils entries in every way that a disk or a crash can. What is damaged is not served, is gone, and
-// can be made again.
+// TestDamage spoils entries in every way that a disk or a crash can. What is damaged is not served,
+// is gone, and can be made again.
 func TestDamage(t *testing.T) {
 	want := body(1, 10_000)
 	for name, spoil := range map[string]func(path string) error{
 		"cut short": func(path string) error { return os.Truncate(path, 700) },
 		"empty":     func(path string) error { return os.Truncate(path, 0) },
-		"zeros":     func(path string) error { return os.WriteFile(path, make([]byte, len(want)), 0o600) },
+		"zeros": func(path string) error {
+			return os.WriteFile(path, make([]byte, len(want)), 0o600)
+		},
 		"one bit": func(path string) error {
 			b := bytes.Clone(want)
 			b[5000] ^= 1
@@ -205,7 +210,8 @@ func TestLeftovers(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{old, filepath.Join(s.dir.TempDir(), "abc"), filepath.Join(dir, "README")} {
+	for _, path := range []string{old, filepath.Join(s.dir.TempDir(), "abc"),
+		filepath.Join(dir, "README")} {
 		if err := os.WriteFile(path, []byte("older"), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -217,7 +223,8 @@ func TestLeftovers(t *testing.T) {
 	if got := get(t, s, key(1)); !bytes.Equal(got, body(1, 100)) {
 		t.Errorf("of two files of one entry the older is served: %q", got)
 	}
-	if left := strings.Join(files(t, dir), " "); strings.Contains(left, "abc") || !strings.Contains(left, "README") || len(files(t, dir)) != 2 {
+	if left := strings.Join(files(t, dir), " "); strings.Contains(left, "abc") ||
+		!strings.Contains(left, "README") || len(files(t, dir)) != 2 {
 		t.Errorf("left %v", left)
 	}
 }
@@ -234,7 +241,8 @@ func TestConcurrentUse(t *testing.T) {
 				i := r.IntN(20)
 				path, release, ok := s.Get(key(i))
 				if ok {
-					if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, body(i, 1000*i/10)) {
+					if got, err := os.ReadFile(path); err != nil ||
+						!bytes.Equal(got, body(i, 1000*i/10)) {
 						t.Errorf("entry %d in use: error %v", i, err)
 					}
 				} else if err := s.Put(key(i), body(i, 1000*i/10)); err != nil {
@@ -247,12 +255,13 @@ func TestConcurrentUse(t *testing.T) {
 	all.Wait()
 	n, inUse, bytes := s.dir.Stats()
 	if inUse != 0 || bytes > s.dir.MaxBytes() || len(files(t, dir)) != n || n == 0 {
-		t.Errorf("%d entries, %d of them in use, of %d bytes; %d files", n, inUse, bytes, len(files(t, dir)))
+		t.Errorf("%d entries, %d of them in use, of %d bytes; %d files", n, inUse, bytes,
+			len(files(t, dir)))
 	}
 }
 
-// TestKilledWriter kills a process while it writes and evicts, again and again. Every entry that is there
-// afterwards is whole.
+// TestKilledWriter kills a process while it writes and evicts, again and again. Every entry that is
+// there afterwards is whole.
 func TestKilledWriter(t *testing.T) {
 	dir := t.TempDir()
 	self, err := filepath.Abs(os.Args[0])
@@ -269,7 +278,8 @@ func TestKilledWriter(t *testing.T) {
 		if err := command.Start(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := io.ReadFull(out, make([]byte, 20+round*7)); err != nil { // so many puts have returned
+		// so many puts have returned
+		if _, err := io.ReadFull(out, make([]byte, 20+round*7)); err != nil {
 			t.Fatal(err)
 		}
 		if err := command.Process.Kill(); err != nil {

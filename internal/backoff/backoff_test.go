@@ -33,7 +33,8 @@ func TestDelay(t *testing.T) {
 		{"random numbers are bounded", half, 3, 12, 2 * time.Second},
 		{"on both sides", half, 3, -12, 4 * time.Second},
 		{"without jitter", Backoff{Min: time.Second, Max: time.Minute}, 3, 1, 4 * time.Second},
-		{"with a little jitter", Backoff{Min: time.Second, Max: time.Minute, Jitter: 0.1}, 1, 1, 900 * time.Millisecond},
+		{"with a little jitter", Backoff{Min: time.Second, Max: time.Minute, Jitter: 0.1}, 1, 1,
+			900 * time.Millisecond},
 		{"Max below Min", Backoff{Min: time.Minute, Max: time.Second}, 1, 0, time.Second},
 		{"nothing set", Backoff{}, 3, 0.5, 0},
 	} {
@@ -51,7 +52,8 @@ func TestDelay(t *testing.T) {
 func TestLater(t *testing.T) {
 	t.Parallel()
 	for random, want := range map[float64]time.Duration{
-		0: 8 * time.Second, 0.5: 9 * time.Second, 1: 10 * time.Second, -3: 8 * time.Second, 3: 10 * time.Second,
+		0: 8 * time.Second, 0.5: 9 * time.Second, 1: 10 * time.Second, -3: 8 * time.Second,
+		3: 10 * time.Second,
 	} {
 		if got := Later(8*time.Second, 2*time.Second, random); got != want {
 			t.Errorf("random %v: %s, want %s", random, got, want)
@@ -111,12 +113,14 @@ func TestFromHeader(t *testing.T) {
 		{"seconds, whatever the clock", " 90 ", date(now.Add(time.Hour)), 90 * time.Second},
 		{"none", "0", "", 0},
 		{"negative", "-5", "", 0},
-		{"more than a duration holds", "9223372036854775807", "", time.Duration(mostSeconds) * time.Second},
+		{"more than a duration holds", "9223372036854775807", "",
+			time.Duration(mostSeconds) * time.Second},
 		{"more than a number holds", "9223372036854775808", "", 0},
 		{"words", "soon", "", 0},
 		{"a fraction", "1.5", "", 0},
 		{"a date", date(now.Add(time.Minute)), "", time.Minute},
-		{"a date by the server's clock", date(now.Add(time.Minute)), date(now.Add(-time.Hour)), 61 * time.Minute},
+		{"a date by the server's clock", date(now.Add(time.Minute)), date(now.Add(-time.Hour)),
+			61 * time.Minute},
 		{"a date, and a clock that nobody can read", date(now.Add(time.Minute)), "noon", time.Minute},
 		{"a date that is over", date(now.Add(-time.Minute)), "", 0},
 	} {
@@ -137,7 +141,8 @@ func TestSleep(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		begin = time.Now()
-		if err := Sleep(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != time.Minute {
+		if err := Sleep(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) ||
+			time.Since(begin) != time.Minute {
 			t.Errorf("%v after %s", err, time.Since(begin))
 		}
 	})

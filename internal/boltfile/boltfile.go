@@ -34,15 +34,16 @@ func Options() *bbolt.Options {
 	return &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType}
 }
 
-// Open opens a file. The error is Conflict if another process has it open, Corrupt if it is damaged or
-// no bbolt file, NotFound if it does not exist and o is read-only, and Unavailable otherwise.
+// Open opens a file. The error is Conflict if another process has it open, Corrupt if it is damaged
+// or no bbolt file, NotFound if it does not exist and o is read-only, and Unavailable otherwise.
 func Open(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
 	defer Recover(&err)()
 	db, err = bbolt.Open(path, 0o600, o)
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		err = pratique.Errorf(pratique.Conflict, "lock file", "another process has it open")
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err,
+		bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
 		err = Damaged("%w", err)
 	case errors.Is(err, fs.ErrNotExist):
 		err = pratique.Wrap(pratique.NotFound, "open file", "", err)
@@ -52,8 +53,9 @@ func Open(path string, o *bbolt.Options) (db *bbolt.DB, err error) {
 	return db, err
 }
 
-// Create creates a file, and its directory, unless it exists. Fill is the first transaction. The file gets
-// its name once it is on the disk, and does not replace one that another process created meanwhile.
+// Create creates a file, and its directory, unless it exists. Fill is the first transaction. The
+// file gets its name once it is on the disk, and does not replace one that another process created
+// meanwhile.
 func Create(path string, o *bbolt.Options, fill func(*bbolt.Tx) error) (err error) {
 	if _, err := os.Stat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -135,8 +137,8 @@ func Damaged(why string, args ...any) error {
 	return pratique.Errorf(pratique.Corrupt, "read file", why, args...)
 }
 
-// WithKind gives an error of a transaction that has no kind an op and the kind Unavailable: the file could
-// not be used.
+// WithKind gives an error of a transaction that has no kind an op and the kind Unavailable: the
+// file could not be used.
 func WithKind(op, path string, err error) error {
 	if err != nil && pratique.KindOf(err) == pratique.Unknown {
 		return pratique.Wrap(pratique.Unavailable, op, path, err)

@@ -115,13 +115,15 @@ func TestRemoveParts(t *testing.T) {
 func TestOpenErrors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	whole, text, cut := filepath.Join(dir, "whole.db"), filepath.Join(dir, "text.db"), filepath.Join(dir, "cut.db")
+	whole, text, cut := filepath.Join(dir, "whole.db"), filepath.Join(dir, "text.db"),
+		filepath.Join(dir, "cut.db")
 	for _, path := range []string{whole, cut} {
 		if err := Create(path, Options(), make1); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.WriteFile(text, []byte(strings.Repeat("no database ", 3000)), 0o600), os.Truncate(cut, 100)); err != nil {
+	if err := errors.Join(os.WriteFile(text, []byte(strings.Repeat("no database ", 3000)), 0o600),
+		os.Truncate(cut, 100)); err != nil {
 		t.Fatal(err)
 	}
 	held, err := Open(whole, Options())
@@ -204,7 +206,8 @@ func TestValues(t *testing.T) {
 		if found, err := GetJSON(b, []byte("none"), &got); found || err != nil {
 			t.Errorf("%t, %v", found, err)
 		}
-		if found, err := GetJSON(b, []byte("k"), &got); !found || pratique.KindOf(err) != pratique.Corrupt {
+		if found, err := GetJSON(b, []byte("k"), &got); !found ||
+			pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%t, %v", found, err)
 		}
 		if err := PutJSON(b, []byte("k"), func() {}); pratique.KindOf(err) != pratique.Internal {

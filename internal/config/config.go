@@ -70,8 +70,8 @@ type Registry struct {
 	// CA is a PEM file with certificate authorities that are trusted for this host, besides those of
 	// the system.
 	CA Secret `yaml:"ca"`
-	// TokenHosts are other hosts whose token servers may see the credentials; RedirectHosts are hosts at
-	// private addresses that serve this registry's blobs, and never see them.
+	// TokenHosts are other hosts whose token servers may see the credentials; RedirectHosts are
+	// hosts at private addresses that serve this registry's blobs, and never see them.
 	TokenHosts    []string `yaml:"tokenHosts"`
 	RedirectHosts []string `yaml:"redirectHosts"`
 	// Concurrency is the maximum number of concurrent requests, half of them downloads of layers;
@@ -88,7 +88,8 @@ type Receiver struct {
 	Registry string `yaml:"registry"`
 	// Repositories are the paths that may be reported, as globs by segment; default all of them.
 	Repositories []pratique.Glob `yaml:"repositories"`
-	// Prefixes maps a sender's own key for a repository (Artifactory, Nexus) to the path that it has in the registry.
+	// Prefixes maps a sender's own key for a repository (Artifactory, Nexus) to the path that it
+	// has in the registry.
 	Prefixes map[string]string `yaml:"prefixes"`
 	// Auth is how the sender authenticates; default the best method of the format.
 	Auth webhook.Method `yaml:"auth"`
@@ -203,14 +204,16 @@ type Inspect struct {
 	ShadowSBOM      *int  `yaml:"shadowSBOM"`
 	// AnalysisStore bounds the cached analyses of layers; default 2GiB.
 	AnalysisStore Size `yaml:"analysisStore"`
-	// Scanners are what is looked for besides packages: secrets, misconfigurations, licenses. Default none.
+	// Scanners are what is looked for besides packages: secrets, misconfigurations, licenses.
+	// Default none.
 	Scanners []pratique.ExtraKind `yaml:"scanners"`
 }
 
 // Workers are how many jobs each stage works on at a time.
 type Workers struct {
-	// Inspect is also how many processes parse images; default the number of processors, at most 4. Attest has as many by
-	// default, and Deploy two for each config repository: one commits, and one waits for it.
+	// Inspect is also how many processes parse images; default the number of processors, at most 4.
+	// Attest has as many by default, and Deploy two for each config repository: one commits, and
+	// one waits for it.
 	Inspect int `yaml:"inspect"`
 	Attest  int `yaml:"attest"`
 	Deploy  int `yaml:"deploy"`

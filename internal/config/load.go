@@ -50,7 +50,8 @@ func Load(file string) (Config, error) {
 		return Config{}, pratique.Wrap(pratique.Invalid, "read configuration", "", err)
 	}
 	if len(content) > maxFile {
-		return Config{}, pratique.Errorf(pratique.Invalid, "read configuration", "%s is larger than 4 MiB", file)
+		return Config{}, pratique.Errorf(pratique.Invalid, "read configuration",
+			"%s is larger than 4 MiB", file)
 	}
 	return Parse(file, content)
 }
@@ -73,7 +74,8 @@ func Parse(file string, content []byte) (Config, error) {
 	for i, p := range problems {
 		all[i] = p
 	}
-	return Config{}, &pratique.Error{Op: "configuration", Kind: pratique.Invalid, Err: errors.Join(all...)}
+	return Config{}, &pratique.Error{Op: "configuration", Kind: pratique.Invalid,
+		Err: errors.Join(all...)}
 }
 
 // decode reads one strict YAML document, and the line of each key.

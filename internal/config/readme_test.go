@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestReadme: the configuration that the README offers to copy is one, and does not write one push to two environments.
+// TestReadme: the configuration that the README offers to copy is one, and does not write one push
+// to two environments.
 func TestReadme(t *testing.T) {
 	page, err := os.ReadFile("../../README.md")
 	if err != nil {

@@ -22,7 +22,8 @@ func (c *checker) receivers(conf *Config) {
 		c.globs(key+".repositories", r.Repositories)
 		for n, g := range r.Repositories {
 			if first, _, _ := strings.Cut(string(g), "/"); first == r.Registry {
-				c.fail(fmt.Sprintf("%s.repositories[%d]", key, n), "leave out the registry: these are paths in it")
+				c.fail(fmt.Sprintf("%s.repositories[%d]", key, n),
+					"leave out the registry: these are paths in it")
 			}
 		}
 		c.registry(conf, key+".registry", r.Registry)
@@ -66,7 +67,8 @@ func (c *checker) format(key string, r Receiver) {
 	}
 	if r.NATS.URL != "" {
 		if r.NATS.Username == "" && r.NATS.Credentials.IsZero() && !r.Insecure {
-			c.fail(key+".nats", "on a server without authentication anybody can report pushes: give username and password, or credentials, or say insecure: true")
+			c.fail(key+".nats",
+				"on a server without authentication anybody can report pushes: give username and password, or credentials, or say insecure: true")
 		}
 		return
 	}
@@ -77,13 +79,15 @@ func (c *checker) credentials(key string, r Receiver, method webhook.Method) {
 	switch oidc := method == webhook.MethodOIDC; {
 	case oidc && !r.Insecure:
 		if r.OIDC.Audience == "" {
-			c.fail(key+".oidc.audience", "name the audience of the sender's tokens, which must be this service's own")
+			c.fail(key+".oidc.audience",
+				"name the audience of the sender's tokens, which must be this service's own")
 		}
 		if len(r.Secrets) > 0 {
 			c.fail(key+".secrets", "oidc has no secrets")
 		}
 	case len(r.Secrets) == 0 && !r.Insecure:
-		c.fail(key+".secrets", "without a secret anybody can report pushes: give one, or say insecure: true")
+		c.fail(key+".secrets",
+			"without a secret anybody can report pushes: give one, or say insecure: true")
 	case len(r.Secrets) > 0 && r.Insecure:
 		c.fail(key+".insecure", "insecure: true and secrets exclude each other")
 	}
@@ -94,7 +98,8 @@ func (c *checker) credentials(key string, r Receiver, method webhook.Method) {
 				_, line, _ = strings.Cut(line, ":") // the user name is no secret
 			}
 			if len(line) < minSecret {
-				c.fail(fmt.Sprintf("%s.secrets[%d]", key, n), "%s is shorter than %d characters", s, minSecret)
+				c.fail(fmt.Sprintf("%s.secrets[%d]", key, n), "%s is shorter than %d characters", s,
+					minSecret)
 			}
 		}
 	}

@@ -120,7 +120,8 @@ func (d *Duration) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-// Time is a moment such as 2026-03-31T12:00:00Z, or the beginning of a day in UTC such as 2026-03-31.
+// Time is a moment such as 2026-03-31T12:00:00Z, or the beginning of a day in UTC such as
+// 2026-03-31.
 type Time struct{ time.Time }
 
 // UnmarshalYAML implements [yaml.Unmarshaler].
@@ -148,7 +149,8 @@ func (s Size) Bytes(fallback int64) int64 {
 // UnmarshalYAML implements [yaml.Unmarshaler].
 func (s *Size) UnmarshalYAML(node *yaml.Node) error {
 	text, unit := node.Value, int64(1)
-	for suffix, factor := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
+	for suffix, factor := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30,
+		"TiB": 1 << 40} {
 		if number, ok := strings.CutSuffix(text, suffix); ok {
 			text, unit = strings.TrimSpace(number), factor
 			break
@@ -156,7 +158,8 @@ func (s *Size) UnmarshalYAML(node *yaml.Node) error {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/unit {
-		return lineError(node, "want a size such as 512MiB or 20GiB, in KiB, MiB, GiB or TiB, not %q", node.Value)
+		return lineError(node,
+			"want a size such as 512MiB or 20GiB, in KiB, MiB, GiB or TiB, not %q", node.Value)
 	}
 	*s = Size(n * unit)
 	return nil
@@ -164,5 +167,6 @@ func (s *Size) UnmarshalYAML(node *yaml.Node) error {
 
 // lineError has the form of yaml.v3's own errors, which Load rewrites to file:line.
 func lineError(node *yaml.Node, format string, args ...any) error {
-	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %s", node.Line, fmt.Sprintf(format, args...))}}
+	return &yaml.TypeError{Errors: []string{fmt.Sprintf("line %d: %s", node.Line,
+		fmt.Sprintf(format, args...))}}
 }

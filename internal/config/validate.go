@@ -60,7 +60,8 @@ func (c *checker) secrets(v reflect.Value, path string) {
 func (c *checker) config(conf *Config) {
 	if conf.Listen != "" {
 		_, port, err := net.SplitHostPort(conf.Listen)
-		if number, convErr := strconv.ParseUint(port, 10, 16); err != nil || convErr != nil || number == 0 {
+		if number, convErr := strconv.ParseUint(port, 10, 16); err != nil || convErr != nil ||
+			number == 0 {
 			c.fail("listen", "want host:port, not %q", conf.Listen)
 		}
 	}
@@ -71,14 +72,17 @@ func (c *checker) config(conf *Config) {
 	c.oneOf("policy.blockAt", conf.Policy.BlockAt, "CRITICAL", "HIGH", "MEDIUM", "LOW")
 	c.oneOf("policy.unknownSeverity", conf.Policy.Unknown, "deny", "allow")
 	const maxWorkers, maxShadow = 64, 1_000_000
-	for key, n := range map[string]int{"inspect": conf.Workers.Inspect, "attest": conf.Workers.Attest, "deploy": conf.Workers.Deploy} {
+	for key, n := range map[string]int{"inspect": conf.Workers.Inspect,
+		"attest": conf.Workers.Attest, "deploy": conf.Workers.Deploy} {
 		if n < 0 || n > maxWorkers {
 			c.fail("workers."+key, "want a number from 1 to %d", maxWorkers)
 		}
 	}
-	for key, limit := range map[string]int{"manual": conf.Priorities.Manual, "rescan": conf.Priorities.Rescan} {
+	for key, limit := range map[string]int{"manual": conf.Priorities.Manual,
+		"rescan": conf.Priorities.Rescan} {
 		if limit < 0 || limit > maxWorkers {
-			c.fail("priorities."+key, "want a number from 1 to %d; what is more than the workers counts as all", maxWorkers)
+			c.fail("priorities."+key,
+				"want a number from 1 to %d; what is more than the workers counts as all", maxWorkers)
 		}
 	}
 	c.atLeast("inspect.memory", int64(conf.Inspect.Memory), 256<<20, "256MiB")
@@ -91,15 +95,18 @@ func (c *checker) config(conf *Config) {
 	c.atLeast("inspect.layers", int64(conf.Inspect.Layers), 1, "1")
 	c.atLeast("inspect.indexEntries", int64(conf.Inspect.IndexEntries), 1, "1")
 	if n := conf.Inspect.ShadowSBOM; n != nil && (*n < 0 || *n > maxShadow) {
-		c.fail("inspect.shadowSBOM", "want a number from 1 to %d, to check one in so many images, or 0 to check none", maxShadow)
+		c.fail("inspect.shadowSBOM",
+			"want a number from 1 to %d, to check one in so many images, or 0 to check none", maxShadow)
 	}
 	c.oneOf("inspect.isolation", conf.Inspect.Isolation, "project", "repository", "image")
 	c.oneOf("inspect.confinement", conf.Inspect.Confinement, "auto", "require", "off")
 	c.atLeast("queue.outboxSize", int64(conf.Queue.OutboxSize), 1<<20, "1MiB")
 	c.atLeast("queue.ledgerSize", int64(conf.Queue.LedgerSize), 64<<20, "64MiB")
 	for i, p := range conf.Platforms {
-		if system, rest, _ := strings.Cut(string(p), "/"); system == "" || rest == "" || strings.HasSuffix(rest, "/") {
-			c.fail(fmt.Sprintf("platforms[%d]", i), "want os/architecture, for example linux/amd64, not %q", p)
+		if system, rest, _ := strings.Cut(string(p), "/"); system == "" || rest == "" ||
+			strings.HasSuffix(rest, "/") {
+			c.fail(fmt.Sprintf("platforms[%d]", i),
+				"want os/architecture, for example linux/amd64, not %q", p)
 		}
 	}
 	c.globs("policy.allowedRepositories", conf.Policy.AllowedRepositories)
@@ -117,7 +124,8 @@ func (c *checker) config(conf *Config) {
 	c.tokens(conf.API.Tokens)
 	for i, host := range conf.API.Hosts {
 		if !hostPattern.MatchString(host) {
-			c.fail(fmt.Sprintf("api.hosts[%d]", i), "want a host name without scheme and port, not %q", host)
+			c.fail(fmt.Sprintf("api.hosts[%d]", i),
+				"want a host name without scheme and port, not %q", host)
 		}
 	}
 }
@@ -153,7 +161,8 @@ func (c *checker) extension(p Policy) {
 	case time.Duration(e.Age) <= limit || time.Duration(e.Age) > longest:
 		c.fail(key+".age", "want more than maxDatabaseAge, %s, and at most 31d", limit)
 	case time.Until(e.Until.Time) > longest:
-		c.fail(key+".until", "want a time within the next 31 days; then look again whether it is still needed")
+		c.fail(key+".until",
+			"want a time within the next 31 days; then look again whether it is still needed")
 	case len(e.Reason) > maxReason:
 		c.fail(key+".reason", "want at most %d characters", maxReason)
 	}
@@ -202,12 +211,14 @@ func (c *checker) signing(s Signing) {
 		c.fail("signing", "key and passphrase go together; pratique key generate makes both")
 	}
 	if !s.Key.IsZero() && len(s.PublicKeys) == 0 {
-		c.fail("signing.publicKeys", "name the public key that signatures are verified with before anything is written to Git, such as "+
-			"publicKeys: [file:/etc/pratique/cosign.pub]; pratique key generate has written it beside the private key")
+		c.fail("signing.publicKeys",
+			"name the public key that signatures are verified with before anything is written to Git, such as "+
+				"publicKeys: [file:/etc/pratique/cosign.pub]; pratique key generate has written it beside the private key")
 	}
 	const maxKeys = 4 // each is tried on everything that is attached
 	if len(s.PublicKeys) > maxKeys {
-		c.fail("signing.publicKeys", "want at most %d keys: the one in use, and those of what was signed before", maxKeys)
+		c.fail("signing.publicKeys",
+			"want at most %d keys: the one in use, and those of what was signed before", maxKeys)
 	}
 	c.url("signing.verifierID", s.VerifierID, "http", "https", "urn")
 }
@@ -224,20 +235,23 @@ func (c *checker) targets(all []Target) {
 			c.fail(key+".repository", "name the config repository: an https, ssh or file URL")
 		}
 		if short := scpForm.FindStringSubmatch(t.Repository); short != nil {
-			c.fail(key+".repository", "%q is a short form that is not read here: write ssh://%s/%s", t.Repository, short[1], short[2])
+			c.fail(key+".repository", "%q is a short form that is not read here: write ssh://%s/%s",
+				t.Repository, short[1], short[2])
 		} else {
 			c.url(key+".repository", t.Repository, "https", "http", "ssh", "file")
 		}
 		c.globs(key+".images", t.Images)
 		c.globs(key+".tags", t.Tags)
 		if len(t.Images) == 0 {
-			c.fail(key+".images", "say which images this target takes, for example registry.example.com/team/**")
+			c.fail(key+".images",
+				"say which images this target takes, for example registry.example.com/team/**")
 		}
 		if slices.Contains(strings.Split(t.Path, "/"), "..") || strings.HasPrefix(t.Path, "/") {
 			c.fail(key+".path", "want a path inside the repository, not %q", t.Path)
 		}
 		c.sharesBranch(key, t, all[:i])
-		if u, err := url.Parse(t.Repository); err == nil && u.Scheme == "ssh" && (t.SSHKey.IsZero() || t.KnownHosts.IsZero()) {
+		if u, err := url.Parse(t.Repository); err == nil && u.Scheme == "ssh" &&
+			(t.SSHKey.IsZero() || t.KnownHosts.IsZero()) {
 			c.fail(key, "ssh needs sshKey and sshKnownHosts")
 		}
 	}
@@ -248,11 +262,13 @@ func (c *checker) targets(all []Target) {
 func (c *checker) sharesBranch(key string, t Target, earlier []Target) {
 	type writer struct{ user, password, ca, sshKey, hosts, signingKey, name, email string }
 	of := func(t Target) writer {
-		return writer{t.Username, t.Password.ref, t.CA.ref, t.SSHKey.ref, t.KnownHosts.ref, t.SigningKey.ref, t.AuthorName, t.AuthorEmail}
+		return writer{t.Username, t.Password.ref, t.CA.ref, t.SSHKey.ref, t.KnownHosts.ref,
+			t.SigningKey.ref, t.AuthorName, t.AuthorEmail}
 	}
 	for _, e := range earlier {
 		if e.Repository == t.Repository && e.Branch == t.Branch && of(e) != of(t) {
-			c.fail(key, "it shares a branch with target %q: give both the same credentials, signing key and author", e.Name)
+			c.fail(key,
+				"it shares a branch with target %q: give both the same credentials, signing key and author", e.Name)
 		}
 	}
 }
@@ -270,7 +286,8 @@ func (c *checker) tokens(all []Token) {
 		}
 		c.globs(key+".repositories", t.Repositories)
 		if changes := t.Submit || t.Operate; !changes && (t.Rollback || len(t.Repositories) > 0) {
-			c.fail(key, "the token only reads: rollback and repositories are for tokens with submit or operate")
+			c.fail(key,
+				"the token only reads: rollback and repositories are for tokens with submit or operate")
 		}
 	}
 }
@@ -309,7 +326,8 @@ func (c *checker) url(key, value string, schemes ...string) {
 		c.fail(key, "the URL %q names no host", value)
 	case u.User != nil && u.Scheme != "ssh":
 		// URLs appear in logs, facts and responses, and a user name may be a token.
-		c.fail(key, "the URL holds credentials: use the keys username and password (env:NAME or file:PATH)")
+		c.fail(key,
+			"the URL holds credentials: use the keys username and password (env:NAME or file:PATH)")
 	case u.User != nil && u.User.String() != u.User.Username():
 		c.fail(key, "the URL holds a password, which ssh does not use")
 	}

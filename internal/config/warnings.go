@@ -19,11 +19,13 @@ func warnings(file string, lines map[string]int, c Config) []Problem {
 			continue
 		}
 		key := fmt.Sprintf("deploy.targets[%d]", i)
-		w.fail(key, "target %s has no path, so a push is written to every file of the repository that names the image: "+
-			"where the repository has several environments, to all of them at once; set path, such as clusters/production", t.Name)
+		w.fail(key,
+			"target %s has no path, so a push is written to every file of the repository that names the image: "+
+				"where the repository has several environments, to all of them at once; set path, such as clusters/production", t.Name)
 	}
 	if until := c.Policy.DatabaseAgeExtension.Until; !until.IsZero() && until.Before(time.Now()) {
-		w.fail("policy.databaseAgeExtension.until", "it has ended: maxDatabaseAge is the limit again; take databaseAgeExtension out, or set a new end")
+		w.fail("policy.databaseAgeExtension.until",
+			"it has ended: maxDatabaseAge is the limit again; take databaseAgeExtension out, or set a new end")
 	}
 	w.patterns(c)
 	w.directories(c)
@@ -88,7 +90,10 @@ func futile(pattern string, hosts []string) string {
 		return ": leave out the tag"
 	case len(hosts) == 0 || host == "**":
 		return ""
-	case deep && slices.ContainsFunc(hosts, func(name string) bool { ok, _ := path.Match(host, name); return ok }):
+	case deep && slices.ContainsFunc(hosts, func(name string) bool {
+		ok, _ := path.Match(host, name)
+		return ok
+	}):
 		return ""
 	}
 	return fmt.Sprintf(" of a configured registry; write %s/team/**", hosts[0])

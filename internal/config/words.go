@@ -49,13 +49,15 @@ func yamlProblems(file string, err error, keys map[string]string) []Problem {
 		}
 		p.Message += syntaxHint(p.Message)
 		if m := yamlUnknown.FindStringSubmatch(p.Message); m != nil {
-			p.Key, p.Message = cmp.Or(p.Key, m[1]), "unknown key; known here: "+strings.Join(knownKeys(m[2]), ", ")
+			p.Key, p.Message = cmp.Or(p.Key, m[1]), "unknown key; known here: "+
+				strings.Join(knownKeys(m[2]), ", ")
 			if to := movedTo(p.Key); to != "" {
 				p.Message = "moved to " + to
 			}
 		} else if m := yamlType.FindStringSubmatch(p.Message); m != nil {
 			p.Message = "want " + kindWord(m[3])
-			if plain := m[3] == "bool" || strings.HasPrefix(m[3], "int"); plain { // anything else may be a secret
+			// anything else may be a secret
+			if plain := m[3] == "bool" || strings.HasPrefix(m[3], "int"); plain {
 				p.Message += fmt.Sprintf(", not %q", m[2])
 			}
 		}
@@ -68,7 +70,8 @@ func yamlProblems(file string, err error, keys map[string]string) []Problem {
 func keysOf(content []byte) map[string]string {
 	keys := map[string]string{}
 	var root yaml.Node
-	if err := yaml.Unmarshal(content, &root); err != nil || len(root.Content) == 0 { // then the error is about the syntax
+	// then the error is about the syntax
+	if err := yaml.Unmarshal(content, &root); err != nil || len(root.Content) == 0 {
 		return keys
 	}
 	locate(root.Content[0], reflect.TypeFor[Config](), "", keys)
@@ -97,7 +100,8 @@ func locate(node *yaml.Node, t reflect.Type, path string, keys map[string]string
 			if field, ok := types[key.Value]; ok {
 				locate(node.Content[i+1], field, join(path, key.Value), keys)
 			} else {
-				add(fmt.Sprintf("line %d: field %s not found in type config.%s", key.Line, key.Value, t.Name()), join(path, key.Value))
+				add(fmt.Sprintf("line %d: field %s not found in type config.%s", key.Line,
+					key.Value, t.Name()), join(path, key.Value))
 			}
 		}
 	case !own && t.Kind() == reflect.Slice && node.Kind == yaml.SequenceNode:

@@ -1,5 +1,6 @@
-// Package confine makes the kernel refuse to a child process what no parser of images needs: files other than those it is
-// given, the network, other programs and other processes. It uses Landlock, seccomp and resource limits, on Linux only.
+// Package confine makes the kernel refuse to a child process what no parser of images needs: files
+// other than those it is given, the network, other programs and other processes. It uses Landlock,
+// seccomp and resource limits, on Linux only.
 package confine
 
 import (
@@ -66,8 +67,8 @@ const EnvOff = "PRATIQUE_UNCONFINED=1"
 // ErrUnavailable is the error of mode Require on a kernel that cannot confine.
 var ErrUnavailable = errors.New(`the child cannot be confined as inspect.confinement: "require" demands`)
 
-// Self sets the part of the confinement that a child has to set itself, before it reads any input. It returns the parts
-// that are in force; the parent decides whether they suffice.
+// Self sets the part of the confinement that a child has to set itself, before it reads any input.
+// It returns the parts that are in force; the parent decides whether they suffice.
 func Self() []string {
 	if slices.Contains(os.Environ(), EnvOff) || filterCalls() != nil {
 		return nil

@@ -22,16 +22,19 @@ const (
 	landlockScope = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
 )
 
-// What our program needs besides its own file: the dynamic linker and its libraries, time zones, and what the Go runtime
-// reads from the kernel. Nothing below /proc, where the secrets of other processes are.
+// What our program needs besides its own file: the dynamic linker and its libraries, time zones,
+// and what the Go runtime reads from the kernel. Nothing below /proc, where the secrets of other
+// processes are.
 var (
 	systemRun  = [...]string{"/lib", "/lib64", "/usr/lib", "/usr/lib64"}
-	systemRead = [...]string{"/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/sys/kernel/mm/transparent_hugepage", "/dev/urandom"}
+	systemRead = [...]string{"/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo",
+		"/sys/kernel/mm/transparent_hugepage", "/dev/urandom"}
 )
 
 // landlockVersion returns the kernel's version of Landlock, 0 for none.
 func landlockVersion() int {
-	v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	v, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0,
+		unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
 		return 0
 	}
@@ -52,8 +55,8 @@ func Probe() Parts {
 	return p
 }
 
-// Thread confines the calling thread, and so the processes that it starts. The thread must be locked to its goroutine and
-// end with it. A missing part is an error in mode Require only.
+// Thread confines the calling thread, and so the processes that it starts. The thread must be
+// locked to its goroutine and end with it. A missing part is an error in mode Require only.
 func Thread(mode Mode, a Access) error {
 	if mode == Off {
 		return nil
@@ -97,21 +100,25 @@ func restrict(a Access, version int) error {
 	}
 	// Only the three fields that all these versions have.
 	size := unsafe.Offsetof(attr.Scoped) + unsafe.Sizeof(attr.Scoped)
-	set, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), size, 0) //nolint:gosec // the kernel reads size bytes of it
+	set, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)),
+		size, 0) //nolint:gosec // the kernel reads size bytes of it
 	if errno != 0 {
 		return errno
 	}
 	fd := int(set)
 	defer func() { _ = unix.Close(fd) }() // it has done its work
 	allow := func(path string, rights uint64) error { return landlockAllow(fd, path, rights) }
-	err := errors.Join(allow(a.Dir, below), allow(a.Command, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_EXECUTE))
+	err := errors.Join(allow(a.Dir, below),
+		allow(a.Command, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_EXECUTE))
 	for _, path := range systemRun {
 		err = errors.Join(err, unlessMissing(allow(path, landlockRead|unix.LANDLOCK_ACCESS_FS_EXECUTE)))
 	}
 	for _, path := range append(systemRead[:], a.Readable...) {
 		err = errors.Join(err, unlessMissing(allow(path, landlockRead)))
 	}
-	err = errors.Join(err, unlessMissing(allow(os.DevNull, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE)))
+	err = errors.Join(err,
+		unlessMissing(allow(os.DevNull,
+			unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE)))
 	if err != nil {
 		return err
 	}
@@ -135,8 +142,11 @@ func landlockAllow(set int, path string, rights uint64) error {
 	if stat.Mode&unix.S_IFMT != unix.S_IFDIR { // the others are for directories only
 		rights &= unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_EXECUTE
 	}
-	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}                                                               //nolint:gosec // a file descriptor
-	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(set), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0) //nolint:gosec // the kernel knows its size
+	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights,
+		Parent_fd: int32(fd)} //nolint:gosec // a file descriptor
+	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(set),
+		unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0,
+		0) //nolint:gosec // the kernel knows its size
 	if errno != 0 {
 		return &fs.PathError{Op: "allow", Path: path, Err: errno}
 	}
@@ -153,8 +163,8 @@ func unlessMissing(err error) error {
 // maxFiles is how many files a child may have open.
 const maxFiles = 4096
 
-// Limit sets the resource limits of a process, which may make no file larger than fileBytes, and makes it the first to be
-// killed if memory runs out.
+// Limit sets the resource limits of a process, which may make no file larger than fileBytes, and
+// makes it the first to be killed if memory runs out.
 func Limit(pid int, fileBytes int64) error {
 	for _, limit := range []struct {
 		resource int
@@ -164,15 +174,16 @@ func Limit(pid int, fileBytes int64) error {
 		{unix.RLIMIT_CORE, 0},
 		{unix.RLIMIT_NOFILE, maxFiles},
 	} {
-		if err := unix.Prlimit(pid, limit.resource, &unix.Rlimit{Cur: limit.max, Max: limit.max}, nil); err != nil {
+		if err := unix.Prlimit(pid, limit.resource, &unix.Rlimit{Cur: limit.max, Max: limit.max},
+			nil); err != nil {
 			return fmt.Errorf("%s: %w", limits, err)
 		}
 	}
 	return os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("1000"), 0)
 }
 
-// SealDescriptors keeps the descriptors that this process inherited from the programs that it starts. Go closes those
-// that it opens itself.
+// SealDescriptors keeps the descriptors that this process inherited from the programs that it
+// starts. Go closes those that it opens itself.
 func SealDescriptors() error {
 	const first = 3
 	if unix.CloseRange(first, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC) == nil {

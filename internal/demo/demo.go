@@ -39,8 +39,8 @@ type Summary struct {
 	Problems []string `json:"problems,omitempty"`
 	BaseURL  string   `json:"baseURL"`
 	Registry string   `json:"registry"`
-	// ConfigRepository is its URL; KeyFile is the public key that the signatures verify with; TokenFile holds a
-	// token that may submit; Dir holds everything, and is removed at the end.
+	// ConfigRepository is its URL; KeyFile is the public key that the signatures verify with;
+	// TokenFile holds a token that may submit; Dir holds everything, and is removed at the end.
 	ConfigRepository string  `json:"configRepository"`
 	KeyFile          string  `json:"keyFile"`
 	TokenFile        string  `json:"tokenFile"`
@@ -152,7 +152,8 @@ func pushImage(ctx context.Context, ref string, spec images.Spec) (pratique.Dige
 }
 
 // watch follows an image until its work has ended, and calls step with each fact.
-func watch(ctx context.Context, ask *client.Client, ref string, digest pratique.Digest, step func(string)) (Image, error) {
+func watch(ctx context.Context, ask *client.Client, ref string, digest pratique.Digest,
+	step func(string)) (Image, error) {
 	facts := 0
 	for {
 		image, err := ask.Image(ctx, digest.String())
@@ -203,13 +204,16 @@ func outcome(ref string, i api.Image) Image {
 
 // check reads the config repository with git, instead of trusting the service.
 func (e *environment) check(ctx context.Context, s *Summary) error {
-	problem := func(format string, args ...any) { s.Problems = append(s.Problems, fmt.Sprintf(format, args...)) }
+	problem := func(format string, args ...any) {
+		s.Problems = append(s.Problems, fmt.Sprintf(format, args...))
+	}
 	commits, err := e.gitOutput(ctx, "rev-list", "--count", "main")
 	if err != nil {
 		return err
 	}
 	if commits != "2" {
-		problem("the config repository has %s commits, want 2: the first one and the clean image's", commits)
+		problem("the config repository has %s commits, want 2: the first one and the clean image's",
+			commits)
 	}
 	clean, vulnerable := &s.Images[0], &s.Images[1]
 	head, err := e.gitOutput(ctx, "rev-parse", "main")
@@ -217,7 +221,8 @@ func (e *environment) check(ctx context.Context, s *Summary) error {
 		return err
 	}
 	if clean.Outcome != pratique.Allow || clean.Commit != head {
-		problem("the clean image: outcome %q, commit %q, the branch is at %q", clean.Outcome, clean.Commit, head)
+		problem("the clean image: outcome %q, commit %q, the branch is at %q", clean.Outcome,
+			clean.Commit, head)
 	} else if clean.Message, err = e.gitOutput(ctx, "log", "-1", "--format=%B", head); err != nil {
 		return err
 	}
@@ -229,7 +234,8 @@ func (e *environment) check(ctx context.Context, s *Summary) error {
 		problem("kustomization.yaml does not name the clean image's digest")
 	}
 	if vulnerable.Outcome != pratique.Deny || vulnerable.Commit != "" || len(vulnerable.Reasons) == 0 {
-		problem("the vulnerable image: outcome %q, commit %q, %d reasons", vulnerable.Outcome, vulnerable.Commit, len(vulnerable.Reasons))
+		problem("the vulnerable image: outcome %q, commit %q, %d reasons", vulnerable.Outcome,
+			vulnerable.Commit, len(vulnerable.Reasons))
 	}
 	s.OK = len(s.Problems) == 0
 	return nil
@@ -244,12 +250,14 @@ func (e *environment) gitOutput(ctx context.Context, args ...string) (string, er
 func describe(s Summary) string {
 	var b strings.Builder
 	for _, i := range s.Images {
-		fmt.Fprintf(&b, "\n%s  %s\n  %s@%s\n", strings.ToUpper(i.State), i.Ref, strings.TrimSuffix(i.Ref, ":1.0.0"), i.Digest)
+		fmt.Fprintf(&b, "\n%s  %s\n  %s@%s\n", strings.ToUpper(i.State), i.Ref,
+			strings.TrimSuffix(i.Ref, ":1.0.0"), i.Digest)
 		for _, r := range i.Reasons {
 			fmt.Fprintf(&b, "  because of %s: %s\n", r.Rule, r.Message)
 		}
 		if i.Commit != "" {
-			fmt.Fprintf(&b, "  commit %s\n\n    %s\n", i.Commit, strings.ReplaceAll(i.Message, "\n", "\n    "))
+			fmt.Fprintf(&b, "  commit %s\n\n    %s\n", i.Commit, strings.ReplaceAll(i.Message, "\n",
+				"\n    "))
 		}
 	}
 	image := strings.TrimSuffix(s.Images[0].Ref, ":1.0.0") + "@" + s.Images[0].Digest.String()

@@ -118,7 +118,8 @@ func (e *environment) start(ctx context.Context, binary string, step func(string
 	e.baseURL = "http://" + listen
 	secret := "Bearer " + rand.Text()
 	step("an OCI registry that sends notifications (CNCF Distribution)")
-	e.registry, err = registry.Start(ctx, registry.Config{NotifyURL: e.baseURL + "/webhooks/demo", Authorization: secret})
+	e.registry, err = registry.Start(ctx, registry.Config{NotifyURL: e.baseURL + "/webhooks/demo",
+		Authorization: secret})
 	if err != nil {
 		return err
 	}
@@ -168,8 +169,9 @@ func (e *environment) writeFiles(listen, secret string) error {
 	}
 	e.keyFile = filepath.Join(e.dir, "cosign.pub")
 	for name, content := range map[string][]byte{
-		"cosign.key": private, "cosign.pub": public, "passphrase": passphrase, "webhook-secret": []byte(secret),
-		"token": []byte(rand.Text()), "pratique.yaml": conf.Bytes(),
+		"cosign.key": private, "cosign.pub": public, "passphrase": passphrase,
+		"webhook-secret": []byte(secret),
+		"token":          []byte(rand.Text()), "pratique.yaml": conf.Bytes(),
 	} {
 		if err := os.WriteFile(filepath.Join(e.dir, name), content, 0o600); err != nil {
 			return err
@@ -180,7 +182,9 @@ func (e *environment) writeFiles(listen, secret string) error {
 
 // serve starts the service and waits until it is ready.
 func (e *environment) serve(ctx context.Context, binary string) error {
-	e.service = exec.Command(binary, "serve", "--config", filepath.Join(e.dir, "pratique.yaml")) //nolint:noctx // it is asked to stop with SIGTERM, in close
+	e.service = exec.Command(binary, "serve", "--config",
+		filepath.Join(e.dir,
+			"pratique.yaml")) //nolint:noctx // it is asked to stop with SIGTERM, in close
 	e.service.Stderr = &e.log
 	// A Ctrl-C at the terminal is for the demo, which then stops the service.
 	e.service.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -223,7 +227,8 @@ func ready(ctx context.Context, url string) bool {
 
 func (e *environment) stopService() error {
 	const patience = 40 * time.Second
-	if err := e.service.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	if err := e.service.Process.Signal(syscall.SIGTERM); err != nil &&
+		!errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
 	select {

@@ -1,5 +1,6 @@
-// Package dircache keeps files in a directory, up to a number of bytes. When more room is needed it deletes the least
-// recently used files that nobody uses. Modification times keep the order across restarts.
+// Package dircache keeps files in a directory, up to a number of bytes. When more room is needed it
+// deletes the least recently used files that nobody uses. Modification times keep the order across
+// restarts.
 package dircache
 
 import (
@@ -24,17 +25,20 @@ var ErrFull = errors.New("the cache is full of files in use: give it more room")
 // Options of a [Dir] whose files have values of type V.
 type Options[V any] struct {
 	MaxBytes int64
-	// Key returns the key of a file; ok is false for files that are not the cache's, which are left alone.
+	// Key returns the key of a file; ok is false for files that are not the cache's, which are left
+	// alone.
 	Key func(file string) (key string, ok bool)
 	// Size is what a file of so many bytes counts; nil means its bytes.
 	Size func(bytes int64) int64
-	// Value returns the value of a file that is found when the directory is opened; nil means the zero value.
+	// Value returns the value of a file that is found when the directory is opened; nil means the
+	// zero value.
 	Value func(key string) V
 	// Removed is called when a file was deleted. It must not call the Dir; nil does nothing.
 	Removed func(key string)
 }
 
-// Dir is a bounded directory of files. It is safe for concurrent use; one process at a time may use a directory.
+// Dir is a bounded directory of files. It is safe for concurrent use; one process at a time may use
+// a directory.
 type Dir[V any] struct {
 	options Options[V]
 	path    string
@@ -65,8 +69,9 @@ type Pinned[V any] struct {
 
 const tempDir = "tmp"
 
-// Open opens the directory, and makes it if it is missing. It deletes what an interrupted process left, and evicts files
-// if there are more than fit. The error is [dirlock.ErrInUse] if another process has it open.
+// Open opens the directory, and makes it if it is missing. It deletes what an interrupted process
+// left, and evicts files if there are more than fit. The error is [dirlock.ErrInUse] if another
+// process has it open.
 func Open[V any](path string, o Options[V]) (*Dir[V], error) {
 	if o.Size == nil {
 		o.Size = func(bytes int64) int64 { return bytes }
@@ -125,14 +130,16 @@ func (d *Dir[V]) load() error {
 	})
 	for _, info := range found {
 		key, _ := d.options.Key(info.Name())
-		if old := d.files[key]; old != nil { // a damaged file that could not be deleted when it was replaced
+		// a damaged file that could not be deleted when it was replaced
+		if old := d.files[key]; old != nil {
 			if err := d.remove(key, old); err != nil {
 				return err
 			}
 		}
 		d.uses++
 		size := d.options.Size(info.Size())
-		d.files[key], d.used = &file[V]{name: info.Name(), value: d.options.Value(key), size: size, lastUse: d.uses}, d.used+size
+		d.files[key], d.used = &file[V]{name: info.Name(), value: d.options.Value(key), size: size,
+			lastUse: d.uses}, d.used+size
 	}
 	return d.Reserve(0) // the bound may have been higher before
 }
@@ -146,18 +153,20 @@ func (d *Dir[V]) Pin(key string) (p Pinned[V], ok bool) {
 		return Pinned[V]{Release: func() {}}, false
 	}
 	p = d.pin(f)
-	_ = os.Chtimes(p.Path, time.Time{}, time.Now()) // only the order of eviction after a restart depends on it
+	// only the order of eviction after a restart depends on it
+	_ = os.Chtimes(p.Path, time.Time{}, time.Now())
 	return p, true
 }
 
 func (d *Dir[V]) pin(f *file[V]) Pinned[V] {
 	d.uses++
 	f.users, f.lastUse = f.users+1, d.uses
-	return Pinned[V]{Path: filepath.Join(d.path, f.name), Value: f.value, file: f, Release: sync.OnceFunc(func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		f.users--
-	})}
+	return Pinned[V]{Path: filepath.Join(d.path, f.name), Value: f.value, file: f,
+		Release: sync.OnceFunc(func() {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			f.users--
+		})}
 }
 
 // Reserve makes room for n more bytes. The error is [ErrFull], or that of deleting a file.
@@ -192,8 +201,9 @@ func (d *Dir[V]) Unreserve(n int64) {
 	d.used -= n
 }
 
-// Commit renames a file in [Dir.TempDir] of so many bytes to name, and returns it in use. The bytes that were reserved
-// become the file's. If its key has a file by now, that one stays and is returned. After an error nothing has changed.
+// Commit renames a file in [Dir.TempDir] of so many bytes to name, and returns it in use. The bytes
+// that were reserved become the file's. If its key has a file by now, that one stays and is
+// returned. After an error nothing has changed.
 func (d *Dir[V]) Commit(temp, name string, bytes, reserved int64, value V) (Pinned[V], error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -213,7 +223,8 @@ func (d *Dir[V]) Commit(temp, name string, bytes, reserved int64, value V) (Pinn
 	return d.pin(f), nil
 }
 
-// Drop deletes a file that is damaged, unless that was done already. It has to be released all the same.
+// Drop deletes a file that is damaged, unless that was done already. It has to be released all the
+// same.
 func (d *Dir[V]) Drop(p Pinned[V]) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -12,14 +12,18 @@ import (
 	"github.com/pratique-dev/pratique/internal/dirlock"
 )
 
-// open opens a cache of ten bytes, whose files are called KEY.REST. It records the keys of deleted files.
+// open opens a cache of ten bytes, whose files are called KEY.REST. It records the keys of deleted
+// files.
 func open(t *testing.T, dir string, removed *[]string) *dircache.Dir[int] {
 	t.Helper()
 	d, err := dircache.Open(dir, dircache.Options[int]{
 		MaxBytes: 10,
-		Key:      func(file string) (string, bool) { key, _, ok := strings.Cut(file, "."); return key, ok },
-		Value:    func(key string) int { return len(key) },
-		Removed:  func(key string) { *removed = append(*removed, key) },
+		Key: func(file string) (string, bool) {
+			key, _, ok := strings.Cut(file, ".")
+			return key, ok
+		},
+		Value:   func(key string) int { return len(key) },
+		Removed: func(key string) { *removed = append(*removed, key) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +83,8 @@ func TestEviction(t *testing.T) {
 	}
 	pinned.Release()
 	pinned.Release() // may be called again
-	if err := put(t, d, "f.1", strings.Repeat("x", 11)); !errors.Is(err, dircache.ErrFull) || !has(d, "a") {
+	if err := put(t, d, "f.1", strings.Repeat("x", 11)); !errors.Is(err,
+		dircache.ErrFull) || !has(d, "a") {
 		t.Errorf("larger than the cache: %v", err)
 	}
 	if err := put(t, d, "e.1", "xxxxxxxx"); err != nil {

@@ -12,7 +12,8 @@ import (
 // ErrInUse is the error for a directory that another process has locked.
 var ErrInUse = errors.New("another process uses it: give each its own directory")
 
-// Lock creates the directory if it does not exist, and locks the file "lock" in it. The lock ends with the process.
+// Lock creates the directory if it does not exist, and locks the file "lock" in it. The lock ends
+// with the process.
 func Lock(dir string) (*flock.Flock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

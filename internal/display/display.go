@@ -92,8 +92,8 @@ type filter struct {
 	out *strings.Builder
 	// line says that line breaks and tabs are replaced, too; json that the text is JSON.
 	line, json bool
-	// hashes are those just written; begun says that the line has more than spaces and colons; colon that the last
-	// character was the colon at its start.
+	// hashes are those just written; begun says that the line has more than spaces and colons;
+	// colon that the last character was the colon at its start.
 	hashes       int
 	begun, colon bool
 }
@@ -121,7 +121,8 @@ func (f *filter) rune(r rune, broken bool) {
 		r = ' '
 	case f.json && r == '#' && f.hashes > 0: // what follows may be JSON's own quote or backslash
 		f.escape(r)
-	case r == ':' && f.colon, !f.json && f.hashes >= 2 && r != '#' && r != ' ': // ##[, ##vso[, ##teamcity[
+	// ##[, ##vso[, ##teamcity[
+	case r == ':' && f.colon, !f.json && f.hashes >= 2 && r != '#' && r != ' ':
 		f.separate(r)
 	default:
 		f.out.WriteRune(r)

@@ -50,18 +50,21 @@ func TestTextKeepsLinesAndTabs(t *testing.T) {
 	var out bytes.Buffer
 	w := display.Text(&out)
 	// Cut within a character, within an opening, and at the start of a line.
-	for _, part := range []string{"a\tb\n :", ":error::c\n##", "[group]\n\xe2\x9c", "\x93 \x1b[31m\xc2", "\x9b1m\n", "::debug::x\n"} {
+	for _, part := range []string{"a\tb\n :", ":error::c\n##", "[group]\n\xe2\x9c",
+		"\x93 \x1b[31m\xc2", "\x9b1m\n", "::debug::x\n"} {
 		if n, err := w.Write([]byte(part)); n != len(part) || err != nil {
 			t.Fatal(n, err)
 		}
 	}
-	if got, want := out.String(), "a\tb\n : :error::c\n## [group]\n✓  [31m 1m\n: :debug::x\n"; got != want {
+	if got, want := out.String(),
+		"a\tb\n : :error::c\n## [group]\n✓  [31m 1m\n: :debug::x\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
 func TestJSONMeansTheSame(t *testing.T) {
-	value := map[string]string{"a": "##[x] \u009b \u202e é \U000e0001 ✓", "::b": "::c\n\x1b", "C##": "C##", "#": "##\n", "\\": "##\\d", "\"": "##\"###"}
+	value := map[string]string{"a": "##[x] \u009b \u202e é \U000e0001 ✓", "::b": "::c\n\x1b",
+		"C##": "C##", "#": "##\n", "\\": "##\\d", "\"": "##\"###"}
 	raw, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +73,8 @@ func TestJSONMeansTheSame(t *testing.T) {
 	if _, err := display.JSON(&out).Write(raw); err != nil {
 		t.Fatal(err)
 	}
-	if s := out.String(); strings.ContainsAny(s, "\u009b\u202e\x1b\U000e0001") || strings.Contains(s, "##") || !strings.Contains(s, "✓") {
+	if s := out.String(); strings.ContainsAny(s, "\u009b\u202e\x1b\U000e0001") ||
+		strings.Contains(s, "##") || !strings.Contains(s, "✓") {
 		t.Errorf("written as %s", s)
 	}
 	var back map[string]string
@@ -85,7 +89,8 @@ func TestJSONMeansTheSame(t *testing.T) {
 }
 
 func FuzzText(f *testing.F) {
-	command := regexp.MustCompile(`##[^# \t]`) // anywhere in a line: ##[group], ##vso[task.complete], ##teamcity[message]
+	// anywhere in a line: ##[group], ##vso[task.complete], ##teamcity[message]
+	command := regexp.MustCompile(`##[^# \t]`)
 	f.Add([]byte("a ::b\n##[c]\x1b"), 3)
 	f.Add([]byte("##vso[task.complete]"), 2)
 	f.Fuzz(func(t *testing.T, in []byte, cut int) {

@@ -36,7 +36,8 @@ func (f *builder) done() *Tree { return &Tree{root: f.tree.root} }
 
 func (f *builder) step(n int) error {
 	if f.steps += n; f.steps > maxSteps {
-		return pratique.Errorf(pratique.Exhausted, "merge layers", "it takes more than %d steps", maxSteps)
+		return pratique.Errorf(pratique.Exhausted, "merge layers", "it takes more than %d steps",
+			maxSteps)
 	}
 	return nil
 }

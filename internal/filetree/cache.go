@@ -28,7 +28,8 @@ type Image struct {
 func (i *Image) Resolve(name string) (real string, n *Node, err error) {
 	return i.Tree.resolve(name, func(n int) error {
 		if i.steps += n; i.steps > maxSteps {
-			return pratique.Errorf(pratique.Exhausted, "follow links", "it takes more than %d steps", maxSteps)
+			return pratique.Errorf(pratique.Exhausted, "follow links",
+				"it takes more than %d steps", maxSteps)
 		}
 		return nil
 	})
@@ -79,7 +80,9 @@ func (m *Cache) Image(ctx context.Context, img layers.Image) (*Image, error) {
 
 // layer returns a layer, and reads its headers unless it is cached.
 func (m *Cache) layer(ctx context.Context, l layers.Layer) (*Layer, error) {
-	if at := slices.IndexFunc(m.layers, func(have *Layer) bool { return have.DiffID == l.DiffID }); at >= 0 {
+	if at := slices.IndexFunc(m.layers, func(have *Layer) bool {
+		return have.DiffID == l.DiffID
+	}); at >= 0 {
 		layer := m.layers[at]
 		m.layers = append(slices.Delete(m.layers, at, at+1), layer)
 		return layer, nil

@@ -83,9 +83,11 @@ func layout(t *testing.T, dir string, all []layerOf) {
 		blobs = append(blobs, blob(t, dir, "application/vnd.oci.image.layer.v1.tar", body))
 	}
 	config := blob(t, dir, "application/vnd.oci.image.config.v1+json", encoded(t, map[string]any{
-		"os": "linux", "architecture": "amd64", "config": map[string]any{}, "rootfs": map[string]any{"type": "layers", "diff_ids": ids}}))
+		"os": "linux", "architecture": "amd64", "config": map[string]any{},
+		"rootfs": map[string]any{"type": "layers", "diff_ids": ids}}))
 	manifest := blob(t, dir, "application/vnd.oci.image.manifest.v1+json", encoded(t, map[string]any{
-		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": blobs}))
+		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+		"config": config, "layers": blobs}))
 	manifest["annotations"] = map[string]string{"org.opencontainers.image.ref.name": "it"}
 	for name, body := range map[string][]byte{
 		"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`),
@@ -112,9 +114,11 @@ func TestAgainstUmoci(t *testing.T) {
 		}
 		dir := t.TempDir()
 		layout(t, filepath.Join(dir, "layout"), all)
-		out, err := exec.Command(umoci, "raw", "unpack", "--image", filepath.Join(dir, "layout")+":it", filepath.Join(dir, "root")).CombinedOutput()
+		out, err := exec.Command(umoci, "raw", "unpack", "--image", filepath.Join(dir, "layout")+
+			":it", filepath.Join(dir, "root")).CombinedOutput()
 		if err != nil {
-			t.Logf("%v: umoci: %s", all, out) // it refuses what lies over a file of a lower layer, for example
+			// it refuses what lies over a file of a lower layer, for example
+			t.Logf("%v: umoci: %s", all, out)
 			continue
 		}
 		compared++
@@ -122,15 +126,16 @@ func TestAgainstUmoci(t *testing.T) {
 		if slices.Equal(full(got), full(want)) {
 			continue
 		}
-		// umoci unpacks all layers into one directory. That shows another tree than overlayfs where a layer only implies
-		// a directory in the place of a lower layer's link.
+		// umoci unpacks all layers into one directory. That shows another tree than overlayfs where
+		// a layer only implies a directory in the place of a lower layer's link.
 		native := model{}
 		for _, l := range all {
 			if err := native.unpack(l, nil); err != nil {
 				t.Fatalf("%v: umoci unpacks what the model does not: %v", all, err)
 			}
 		}
-		if slices.Equal(full(got), full(native.list())) || !slices.Equal(full(want), full(native.list())) {
+		if slices.Equal(full(got), full(native.list())) ||
+			!slices.Equal(full(want), full(native.list())) {
 			t.Fatalf("%v\n got %q\nwant %q", all, got, want)
 		}
 		differ++
@@ -160,7 +165,9 @@ func TestAgainstTar(t *testing.T) {
 	for compared < 40 {
 		entries := drawn(someBytes(random, 3*(2+random.IntN(8))))[0]
 		// tar takes whiteouts for files, and absolute links for those of this machine.
-		entries = slices.DeleteFunc(entries, func(e header) bool { return strings.Contains(e.name, ".wh.") || strings.HasPrefix(e.text, "/") })
+		entries = slices.DeleteFunc(entries, func(e header) bool {
+			return strings.Contains(e.name, ".wh.") || strings.HasPrefix(e.text, "/")
+		})
 		img, err := new(filetree.Cache).Image(t.Context(), image(t, entries))
 		if err != nil || len(entries) == 0 {
 			continue
@@ -169,7 +176,8 @@ func TestAgainstTar(t *testing.T) {
 		unpack := exec.Command(program, "-x", "-P", "-C", root)
 		unpack.Stdin = bytes.NewReader(packed(t, entries))
 		if out, err := unpack.CombinedOutput(); err != nil {
-			t.Logf("%v: tar: %s", entries, out) // it makes no directories through a link that leads to nothing, and keeps full ones
+			// it makes no directories through a link that leads to nothing, and keeps full ones
+			t.Logf("%v: tar: %s", entries, out)
 			continue
 		}
 		compared++

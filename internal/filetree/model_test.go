@@ -11,8 +11,9 @@ import (
 // errModel stands for everything that the model cannot unpack.
 var errModel = errors.New("the model cannot unpack it")
 
-// model is a file system as simple as it gets: what lies at each path, without any structure. It unpacks a layer as
-// containerd does on overlayfs, or onto what is there already, as its native snapshotter does.
+// model is a file system as simple as it gets: what lies at each path, without any structure. It
+// unpacks a layer as containerd does on overlayfs, or onto what is there already, as its native
+// snapshotter does.
 type model map[string]thing
 
 type thing struct {
@@ -78,8 +79,8 @@ func (m model) mkdirs(dir string) error {
 	return nil
 }
 
-// unpack applies entries one by one. Given what lies below, the model is the directory of one layer: whiteouts stay as
-// marks for lay, and a hard link may lead to what lies below.
+// unpack applies entries one by one. Given what lies below, the model is the directory of one
+// layer: whiteouts stay as marks for lay, and a hard link may lead to what lies below.
 func (m model) unpack(entries []header, below model) error {
 	overlay := below != nil
 	fresh := map[string]bool{}

@@ -134,11 +134,14 @@ func (s *stream) rewrite(item Item) (io.Reader, error) {
 		return nil, pratique.Wrap(pratique.Corrupt, opRead, quoteName(item.Path), err)
 	}
 	h = &tar.Header{
-		Typeflag: h.Typeflag, Name: item.Path, Linkname: h.Linkname, Size: h.Size, Mode: h.Mode, Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime,
+		Typeflag: h.Typeflag, Name: item.Path, Linkname: h.Linkname, Size: h.Size, Mode: h.Mode,
+		Uid: h.Uid, Gid: h.Gid, ModTime: h.ModTime,
 		Devmajor: h.Devmajor, Devminor: h.Devminor,
 	}
 	if h.Size > at.End-at.Head { // it would be written without holes
-		return nil, pratique.Errorf(pratique.Exhausted, opRead, "%s is a sparse file of %d bytes that has to be read by another name", quoteName(item.Path), h.Size)
+		return nil, pratique.Errorf(pratique.Exhausted, opRead,
+			"%s is a sparse file of %d bytes that has to be read by another name",
+			quoteName(item.Path), h.Size)
 	}
 	if h.Typeflag == tar.TypeDir {
 		h.Name += "/"
@@ -150,7 +153,8 @@ func (s *stream) rewrite(item Item) (io.Reader, error) {
 	if err != nil || h.Typeflag != tar.TypeReg {
 		return head, err
 	}
-	return io.MultiReader(head, exactly(content, h.Size), bytes.NewReader(make([]byte, -h.Size&(tarBlock-1)))), nil
+	return io.MultiReader(head, exactly(content, h.Size),
+		bytes.NewReader(make([]byte, -h.Size&(tarBlock-1)))), nil
 }
 
 func header(h *tar.Header) (io.Reader, error) {

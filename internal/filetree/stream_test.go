@@ -15,10 +15,12 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// TestStream: a stream of entries as they are is the layer, and one of entries under other names has their content.
+// TestStream: a stream of entries as they are is the layer, and one of entries under other names
+// has their content.
 func TestStream(t *testing.T) {
 	long := strings.Repeat("d/", 80) + "long"
-	entries := layerOf{dir("d"), file("d/a", strings.Repeat("a", 700)), file(long, "b"), sym("d/l", "a"), file("empty", ""), hard("d/h", "d/a"), file("end", "c")}
+	entries := layerOf{dir("d"), file("d/a", strings.Repeat("a", 700)), file(long, "b"),
+		sym("d/l", "a"), file("empty", ""), hard("d/h", "d/a"), file("end", "c")}
 	of := image(t, entries)
 	img, err := new(filetree.Cache).Image(t.Context(), of)
 	if err != nil {
@@ -29,10 +31,12 @@ func TestStream(t *testing.T) {
 	for _, e := range l.Entries {
 		as = append(as, filetree.Item{Path: e.Name, Entry: e, AsIs: true})
 		if e.Type == tar.TypeReg {
-			renamed = append(renamed, filetree.Item{Path: "new/" + e.Name, Content: l.Lookup(e.Name).File})
+			renamed = append(renamed, filetree.Item{Path: "new/" + e.Name,
+				Content: l.Lookup(e.Name).File})
 		}
 	}
-	renamed = append(renamed, filetree.Item{Path: "l", Type: tar.TypeSymlink, Link: "x"}, filetree.Item{Path: ".wh.x", Type: tar.TypeReg})
+	renamed = append(renamed, filetree.Item{Path: "l", Type: tar.TypeSymlink, Link: "x"},
+		filetree.Item{Path: ".wh.x", Type: tar.TypeReg})
 	if got, want := streamed(t, img, as), packed(t, entries); !bytes.Equal(got, want) {
 		t.Errorf("got %d bytes, want the %d of the layer", len(got), len(want))
 	}
@@ -45,7 +49,9 @@ func TestStream(t *testing.T) {
 		t.Errorf("got %q, want %q", names, want)
 	}
 	for _, item := range renamed[:4] {
-		if got, want := content(t, img, item.Content), map[string]string{"new/d/a": strings.Repeat("a", 700), "new/" + long: "b", "new/end": "c"}[item.Path]; got != want {
+		if got, want := content(t, img, item.Content),
+			map[string]string{"new/d/a": strings.Repeat("a", 700), "new/" + long: "b",
+				"new/end": "c"}[item.Path]; got != want {
 			t.Errorf("%s: got %q, want %q", item.Path, got, want)
 		}
 	}
@@ -108,22 +114,25 @@ func TestWork(t *testing.T) {
 // TestScanErrors: what is no tar stream, and what ends too early, is an error.
 func TestScanErrors(t *testing.T) {
 	whole := packed(t, layerOf{file("a", strings.Repeat("x", 5000)), file("b", "y")})
-	for name, body := range map[string][]byte{"no tar": []byte(strings.Repeat("<html>", 200)), "cut": whole[:2000]} {
+	for name, body := range map[string][]byte{"no tar": []byte(strings.Repeat("<html>", 200)),
+		"cut": whole[:2000]} {
 		path := filepath.Join(t.TempDir(), "layer")
 		if err := os.WriteFile(path, body, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := new(filetree.Cache).Image(t.Context(), layers.Image{Layers: []layers.Layer{{Path: path}}}); err == nil {
+		if _, err := new(filetree.Cache).Image(t.Context(),
+			layers.Image{Layers: []layers.Layer{{Path: path}}}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if _, err := new(filetree.Cache).Image(t.Context(), layers.Image{Layers: []layers.Layer{{Path: "/no/such/file"}}}); err == nil {
+	if _, err := new(filetree.Cache).Image(t.Context(),
+		layers.Image{Layers: []layers.Layer{{Path: "/no/such/file"}}}); err == nil {
 		t.Error("a file that is not there: no error")
 	}
 }
 
-// TestMemoryIsBounded: neither images that cannot be read nor what is derived from layers keeps more headers than are to be
-// kept.
+// TestMemoryIsBounded: neither images that cannot be read nor what is derived from layers keeps
+// more headers than are to be kept.
 func TestMemoryIsBounded(t *testing.T) {
 	layer := func() *filetree.Layer { return &filetree.Layer{Entries: make([]filetree.Entry, 200_000)} }
 	memory := new(filetree.Cache)

@@ -115,7 +115,8 @@ type unpacker struct {
 // unpack processes the entries of a layer in order, as a runtime does. If no runtime can unpack it,
 // or if they do so differently, the error is Corrupt; if it takes too much work, it is Exhausted.
 func unpack(diffID pratique.Digest, entries []Entry) (*Layer, error) {
-	u := &unpacker{layer: &Layer{DiffID: diffID, Entries: entries, root: &Node{children: map[string]*Node{}, Entry: -1}}}
+	u := &unpacker{layer: &Layer{DiffID: diffID, Entries: entries,
+		root: &Node{children: map[string]*Node{}, Entry: -1}}}
 	for i, e := range entries {
 		if err := u.add(i, e); err != nil {
 			return nil, pratique.Wrap(pratique.Unknown, "unpack layer", quoteName(e.Name), err)
@@ -136,7 +137,8 @@ func quoteName(name string) string {
 
 func (u *unpacker) step() error {
 	if u.steps++; u.steps > maxSteps {
-		return pratique.Errorf(pratique.Exhausted, "unpack layer", "it takes more than %d steps", maxSteps)
+		return pratique.Errorf(pratique.Exhausted, "unpack layer", "it takes more than %d steps",
+			maxSteps)
 	}
 	return nil
 }
@@ -287,7 +289,8 @@ func (u *unpacker) showsThrough(names []string) error {
 	at := u.layer.root
 	for _, name := range names {
 		if at.Kind != Directory || at.opaque || at.replaced {
-			return errLayer("a hard link to %s, which this layer hides", quoteName(strings.Join(names, "/")))
+			return errLayer("a hard link to %s, which this layer hides",
+				quoteName(strings.Join(names, "/")))
 		}
 		if at = at.children[name]; at == nil {
 			return nil
@@ -333,7 +336,8 @@ func (u *unpacker) resolve(parts []string) (place, error) {
 			continue
 		}
 		if next.Kind != Symlink {
-			return place{}, errLayer("%s is on its way and is no directory", quoteName(join(strings.Join(at.names, "/"), head)))
+			return place{}, errLayer("%s is on its way and is no directory",
+				quoteName(join(strings.Join(at.names, "/"), head)))
 		}
 		if links++; links > maxLinks {
 			return place{}, errLayer("more than %d symbolic links lead to it", maxLinks)
@@ -379,7 +383,9 @@ func (u *unpacker) name() {
 	if !hard && !l.moved {
 		return
 	}
-	l.Files(func(path string, n *Node) { names[n.File] = append(names[n.File], Name{Path: path, Entry: n.Entry}) })
+	l.Files(func(path string, n *Node) {
+		names[n.File] = append(names[n.File], Name{Path: path, Entry: n.Entry})
+	})
 	for f, all := range names {
 		if len(all) == 1 && all[0].Entry == f.Entry && all[0].Path == l.Entries[f.Entry].Name {
 			continue

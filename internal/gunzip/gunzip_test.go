@@ -48,12 +48,14 @@ func TestMember(t *testing.T) {
 	var all []byte
 	var want [][2]int64
 	out := int64(0)
-	for _, member := range [][]byte{[]byte("first"), {}, bytes.Repeat([]byte("long"), 300_000), []byte("x"), {}} {
+	for _, member := range [][]byte{[]byte("first"), {}, bytes.Repeat([]byte("long"), 300_000),
+		[]byte("x"), {}} {
 		want = append(want, [2]int64{int64(len(all)), out})
 		all = append(all, compress(t, 6, member)...)
 		out += int64(len(member))
 	}
-	for name, r := range map[string]io.Reader{"whole": bytes.NewReader(all), "in bytes": iotest.OneByteReader(bytes.NewReader(all))} {
+	for name, r := range map[string]io.Reader{"whole": bytes.NewReader(all),
+		"in bytes": iotest.OneByteReader(bytes.NewReader(all))} {
 		z, err := NewReader(r)
 		if err != nil {
 			t.Fatal(err)
@@ -83,8 +85,8 @@ func standard(r io.Reader) ([]byte, error) {
 	return io.ReadAll(z)
 }
 
-// contents are kinds of data that make different blocks: none, stored ones, runs, text, noise, matches as far
-// and as long as they can be.
+// contents are kinds of data that make different blocks: none, stored ones, runs, text, noise,
+// matches as far and as long as they can be.
 func contents() map[string][]byte {
 	noise := make([]byte, 300_000)
 	_, _ = rand.NewChaCha8([32]byte{1}).Read(noise)
@@ -95,9 +97,11 @@ func contents() map[string][]byte {
 	}
 	far := append(bytes.Clone(noise[:32<<10]), noise[:32<<10]...)
 	all := map[string][]byte{
-		"nothing": {}, "a byte": {7}, "zeros": make([]byte, 1<<20), "noise": noise, "few": few, "far": far,
+		"nothing": {}, "a byte": {7}, "zeros": make([]byte, 1<<20), "noise": noise, "few": few,
+		"far":   far,
 		"text":  []byte(strings.Repeat("the quick brown fox jumps over the lazy dog. ", 20_000)),
-		"pairs": bytes.Repeat([]byte("ab"), 100_000), "sevens": bytes.Repeat([]byte("abcdefg"), 50_000), "eights": bytes.Repeat([]byte("abcdefgh"), 50_000),
+		"pairs": bytes.Repeat([]byte("ab"), 100_000), "sevens": bytes.Repeat([]byte("abcdefg"),
+			50_000), "eights": bytes.Repeat([]byte("abcdefgh"), 50_000),
 	}
 	if program, err := os.Executable(); err == nil {
 		if raw, err := os.ReadFile(program); err == nil {
@@ -116,8 +120,10 @@ func TestSameAsTheStandardLibrary(t *testing.T) {
 				t.Errorf("%s at level %d: %d bytes, %v, want %d", name, level, len(got), err, len(raw))
 			}
 			got, err = gunzip(iotest.OneByteReader(bytes.NewReader(z[:min(len(z), 50_000)])))
-			if want, _ := standard(bytes.NewReader(z[:min(len(z), 50_000)])); !bytes.HasPrefix(raw, got) || len(got) < len(want) {
-				t.Errorf("%s at level %d byte by byte: %d bytes, %v, want %d", name, level, len(got), err, len(want))
+			if want, _ := standard(bytes.NewReader(z[:min(len(z), 50_000)])); !bytes.HasPrefix(raw,
+				got) || len(got) < len(want) {
+				t.Errorf("%s at level %d byte by byte: %d bytes, %v, want %d", name, level,
+					len(got), err, len(want))
 			}
 		}
 	}
@@ -145,7 +151,8 @@ func TestErrorsOfTheSource(t *testing.T) {
 		}
 	}
 	for n := range len(z) {
-		if _, err := gunzip(bytes.NewReader(z[:n])); err == nil || n > 0 && !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := gunzip(bytes.NewReader(z[:n])); err == nil || n > 0 &&
+			!errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("cut after %d bytes: %v", n, err)
 		}
 	}
@@ -220,7 +227,8 @@ func BenchmarkGunzip(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r}, buffer); err != nil {
+				if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{r},
+					buffer); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -18,9 +18,9 @@ func (z *Reader) symbols() error {
 	return nil
 }
 
-// fast decodes while there are eight bytes to refill from. A round takes at most 48 bits for a match, or 45 for
-// three literals, of the 56 that there are after a refill. It is one function with no calls in its loop, because
-// the state has to stay in registers.
+// fast decodes while there are eight bytes to refill from. A round takes at most 48 bits for a
+// match, or 45 for three literals, of the 56 that there are after a refill. It is one function with
+// no calls in its loop, because the state has to stay in registers.
 func (z *Reader) fast() (over bool, err error) {
 	in, out := z.in, z.out
 	pos, w, bits, n := z.pos, z.w, z.bits, z.n
@@ -70,7 +70,8 @@ func (z *Reader) fast() (over bool, err error) {
 				return true, z.special(e)
 			}
 		}
-		length := int(e>>valueShift) + int(bits&(1<<(e&totalMask)-1)>>(e>>codeShift&codeMask)) //nolint:gosec // at most 258
+		length := int(e>>valueShift) +
+			int(bits&(1<<(e&totalMask)-1)>>(e>>codeShift&codeMask)) //nolint:gosec // at most 258
 		bits, n = bits>>(e&totalMask), n-uint(e&totalMask)
 		d := distances[bits&(1<<distanceBits-1)]
 		if d&exceptional != 0 {
@@ -81,7 +82,8 @@ func (z *Reader) fast() (over bool, err error) {
 				return true, corrupt("a distance that stands for nothing")
 			}
 		}
-		distance := int(d>>valueShift) + int(bits&(1<<(d&totalMask)-1)>>(d>>codeShift&codeMask)) //nolint:gosec // at most 32768
+		distance := int(d>>valueShift) +
+			int(bits&(1<<(d&totalMask)-1)>>(d>>codeShift&codeMask)) //nolint:gosec // at most 32768
 		bits, n = bits>>(d&totalMask), n-uint(d&totalMask)
 		from := w - distance
 		if from < z.low {
@@ -147,8 +149,9 @@ func (z *Reader) one() (over bool, err error) {
 	return false, nil
 }
 
-// symbol finds the entry for what comes next, and reads until all of its bits are there. The bits that are not
-// there yet may lead to a wrong entry, but never to one that needs no more bits than there are.
+// symbol finds the entry for what comes next, and reads until all of its bits are there. The bits
+// that are not there yet may lead to a wrong entry, but never to one that needs no more bits than
+// there are.
 func (z *Reader) symbol(table []entry, mainBits uint) (entry, error) {
 	for {
 		e := table[z.bits&(1<<mainBits-1)]

@@ -62,8 +62,9 @@ func (t *tables) fixed() {
 	build(t.distances[:], distanceBits, distances[:], distanceSymbol)
 }
 
-// build fills a table for the code in which symbol i has lengths[i] bits, 0 for symbols that do not occur. It
-// is false if that is no code. As compress/flate has it, a code may be empty, or a single symbol of one bit.
+// build fills a table for the code in which symbol i has lengths[i] bits, 0 for symbols that do not
+// occur. It is false if that is no code. As compress/flate has it, a code may be empty, or a single
+// symbol of one bit.
 func build(table []entry, mainBits uint, lengths []uint8, symbol func(int) entry) bool {
 	var count, next [longest + 1]int
 	most := uint(0)
@@ -119,11 +120,15 @@ func build(table []entry, mainBits uint, lengths []uint8, symbol func(int) entry
 func plainSymbol(i int) entry { return entry(i) << valueShift } //nolint:gosec // at most 18
 
 var (
-	lengthBase = [...]uint16{3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258}
-	lengthBits = [...]uint8{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0}
-	distBase   = [...]uint16{1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145,
+	lengthBase = [...]uint16{3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51,
+		59, 67, 83, 99, 115, 131, 163, 195, 227, 258}
+	lengthBits = [...]uint8{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4,
+		5, 5, 5, 5, 0}
+	distBase = [...]uint16{1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385,
+		513, 769, 1025, 1537, 2049, 3073, 4097, 6145,
 		8193, 12289, 16385, 24577}
-	distBits = [...]uint8{0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13}
+	distBits = [...]uint8{0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10,
+		11, 11, 12, 12, 13, 13}
 )
 
 func literalSymbol(i int) entry {

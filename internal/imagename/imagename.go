@@ -107,7 +107,8 @@ func (p part) named(name string) bool {
 
 // inName reports whether a byte can be part of a repository name.
 func inName(b byte) bool {
-	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || bytes.IndexByte([]byte("._-/"), b) >= 0
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' ||
+		bytes.IndexByte([]byte("._-/"), b) >= 0
 }
 
 // Mentions reports whether a file names the repository. It holds only a small part of the file in

@@ -9,8 +9,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestAfterCrash: a call after a crash has a fresh child, which is not used again. One such call runs at a time, and other
-// calls continue.
+// TestAfterCrash: a call after a crash has a fresh child, which is not used again. One such call
+// runs at a time, and other calls continue.
 func TestAfterCrash(t *testing.T) {
 	p := startPool(t, Config{Children: 2})
 	checkInspect(t, p)
@@ -19,10 +19,12 @@ func TestAfterCrash(t *testing.T) {
 		want pratique.Kind
 	}{{"behave", pratique.Unknown}, {"crash", pratique.Died}} {
 		before := p.serial.Load()
-		if _, err := p.Inspect(AfterCrash(t.Context()), imageThat(t, step.does)); pratique.KindOf(err) != step.want {
+		if _, err := p.Inspect(AfterCrash(t.Context()),
+			imageThat(t, step.does)); pratique.KindOf(err) != step.want {
 			t.Errorf("%s: %v", step.does, err)
 		}
-		// One number is the call's, one that of the child in the place of its child, which was there and unused.
+		// One number is the call's, one that of the child in the place of its child, which was
+		// there and unused.
 		if n := p.serial.Load() - before; n != 2 {
 			t.Errorf("%s: %d numbers given: the child is not a fresh one, or was kept", step.does, n)
 		}
@@ -45,7 +47,8 @@ func TestAfterCrash(t *testing.T) {
 	// Giving up while waiting keeps nothing.
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := p.Inspect(AfterCrash(ctx), imageThat(t, "behave")); pratique.KindOf(err) != pratique.Unavailable {
+	if _, err := p.Inspect(AfterCrash(ctx),
+		imageThat(t, "behave")); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("error %v", err)
 	}
 	if len(ended) != 0 || len(p.idle) != 1 {
@@ -76,7 +79,8 @@ func TestAfterCrashAlone(t *testing.T) {
 	}
 }
 
-// TestFullOfWhatCameBefore: an image is not to blame for the memory that earlier ones left a child with.
+// TestFullOfWhatCameBefore: an image is not to blame for the memory that earlier ones left a child
+// with.
 func TestFullOfWhatCameBefore(t *testing.T) {
 	p := startPool(t, Config{MemoryBytes: 256 << 20})
 	for _, does := range []string{"need", "keep"} {
@@ -88,7 +92,8 @@ func TestFullOfWhatCameBefore(t *testing.T) {
 	if _, err := p.Inspect(t.Context(), imageThat(t, "need")); err != nil {
 		t.Error(err)
 	}
-	if n := p.serial.Load() - before; n < 3 { // the child that was full, a fresh one, and what that was asked
+	// the child that was full, a fresh one, and what that was asked
+	if n := p.serial.Load() - before; n < 3 {
 		t.Errorf("%d numbers given: what was kept was not in the way", n)
 	}
 }

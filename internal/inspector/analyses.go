@@ -51,7 +51,8 @@ func (p *Pool) fingerprint(java *scanner.DatabaseDir, domain string) string {
 
 // pinAnalyses keeps the analyses of an image's layers on disk until release is called, and returns
 // their files by diff id.
-func (p *Pool) pinAnalyses(img layers.Image, fingerprint string) (files map[string]string, release func()) {
+func (p *Pool) pinAnalyses(img layers.Image, fingerprint string) (files map[string]string,
+	release func()) {
 	files = map[string]string{}
 	var releases []func()
 	release = func() {
@@ -79,7 +80,8 @@ func (p *Pool) pinAnalyses(img layers.Image, fingerprint string) (files map[stri
 // analyses of unknown layers of the image are stored: known ones cannot be replaced. A failure to
 // store one is no error, since the child's answer is valid without it; a layer that the image does
 // not have is an error.
-func (p *Pool) storeAnalyses(img layers.Image, fingerprint string, known map[string]string, analyzed []pratique.Digest, dir string) error {
+func (p *Pool) storeAnalyses(img layers.Image, fingerprint string, known map[string]string,
+	analyzed []pratique.Digest, dir string) error {
 	if p.cfg.Analyses == nil {
 		return nil
 	}

@@ -18,7 +18,8 @@ import (
 // fingerprint is that of the fake.
 const fingerprint = "fake 1"
 
-// remember has the fake keep analyses of layers, and lie about them if it is told to. It returns what it knew.
+// remember has the fake keep analyses of layers, and lie about them if it is told to. It returns
+// what it knew.
 func remember(img layers.Image, cache scanner.Cache) (string, error) {
 	var all []string
 	for _, l := range img.Layers {
@@ -83,9 +84,11 @@ func (a *analyses) Put(layer pratique.Digest, fingerprint string, body []byte) e
 func TestKeptAnalyses(t *testing.T) {
 	kept := newAnalyses(t)
 	p := startPool(t, Config{Analyses: kept, Fingerprint: fingerprint})
-	img := imagetest.Build(t, imagetest.Files{"a": "1"}, imagetest.Files{"b": "2"}, imagetest.Files{"a": "1"})
+	img := imagetest.Build(t, imagetest.Files{"a": "1"}, imagetest.Files{"b": "2"},
+		imagetest.Files{"a": "1"})
 	img.Subject.Repository.Path = "behave"
-	a, b, by := img.Layers[0].DiffID.Hex()[:8], img.Layers[1].DiffID.Hex()[:8], p.fingerprint(nil, Project(img.Subject))
+	a, b, by := img.Layers[0].DiffID.Hex()[:8], img.Layers[1].DiffID.Hex()[:8],
+		p.fingerprint(nil, Project(img.Subject))
 	first, err := p.Inspect(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
@@ -93,14 +96,16 @@ func TestKeptAnalyses(t *testing.T) {
 	if got := first.Inventory.OS.RepositoryRelease; got != "" {
 		t.Errorf("an empty store: %q", got)
 	}
-	if len(kept.put) != 2 || kept.put[a+" by "+by] != "analysis of "+a || kept.put[b+" by "+by] != "analysis of "+b {
+	if len(kept.put) != 2 || kept.put[a+" by "+by] != "analysis of "+a ||
+		kept.put[b+" by "+by] != "analysis of "+b {
 		t.Errorf("kept %v", kept.put)
 	}
 	second, err := p.Inspect(t.Context(), img)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := second.Inventory.OS.RepositoryRelease, "analysis of "+a+", analysis of "+b+", analysis of "+a; got != want {
+	if got, want := second.Inventory.OS.RepositoryRelease, "analysis of "+a+", analysis of "+b+
+		", analysis of "+a; got != want {
 		t.Errorf("the child knew %q, want %q", got, want)
 	}
 	if kept.use != 0 {
@@ -111,7 +116,8 @@ func TestKeptAnalyses(t *testing.T) {
 		t.Fatal(err)
 	}
 	third, err := p.Inspect(t.Context(), img)
-	if got, want := third.Inventory.OS.RepositoryRelease, "analysis of "+a+", analysis of "+a; err != nil || got != want {
+	if got, want := third.Inventory.OS.RepositoryRelease, "analysis of "+a+", analysis of "+
+		a; err != nil || got != want {
 		t.Errorf("the child knew %q, error %v", got, err)
 	}
 }
@@ -134,7 +140,9 @@ func TestChildrenThatLie(t *testing.T) {
 			img := imageThat(t, name)
 			truth := []byte("the truth")
 			if test.known {
-				if err := kept.Put(img.Layers[0].DiffID, (&Pool{cfg: Config{Fingerprint: fingerprint}}).fingerprint(nil, Project(img.Subject)), truth); err != nil {
+				if err := kept.Put(img.Layers[0].DiffID,
+					(&Pool{cfg: Config{Fingerprint: fingerprint}}).fingerprint(nil,
+						Project(img.Subject)), truth); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -160,7 +168,8 @@ func TestChildrenThatLie(t *testing.T) {
 
 func TestAnotherMaker(t *testing.T) {
 	p := startPool(t, Config{Analyses: newAnalyses(t), Fingerprint: "fake 2"})
-	if _, err := p.Inspect(t.Context(), imageThat(t, "behave")); pratique.KindOf(err) != pratique.Internal {
+	if _, err := p.Inspect(t.Context(),
+		imageThat(t, "behave")); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("error %v", err)
 	}
 }

@@ -5,8 +5,8 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Bounds of what an image's configuration says, in bytes. Build tools that write their whole bill of materials into
-// labels stay below 200 KB.
+// Bounds of what an image's configuration says, in bytes. Build tools that write their whole bill
+// of materials into labels stay below 200 KB.
 const (
 	// Bounds of an image's configuration, in bytes. Build tools that write a whole bill of
 	// materials into labels stay below 200 KB.
@@ -24,11 +24,14 @@ func checkConfig(c pratique.ImageConfig) error {
 	}
 	switch {
 	case len(c.User) > maxUser:
-		return pratique.Errorf(pratique.Exhausted, op, "the user has %d bytes, the limit is %d", len(c.User), maxUser)
+		return pratique.Errorf(pratique.Exhausted, op, "the user has %d bytes, the limit is %d",
+			len(c.User), maxUser)
 	case len(c.Platform) > maxPlatform:
-		return pratique.Errorf(pratique.Exhausted, op, "the platform has %d bytes, the limit is %d", len(c.Platform), maxPlatform)
+		return pratique.Errorf(pratique.Exhausted, op, "the platform has %d bytes, the limit is %d",
+			len(c.Platform), maxPlatform)
 	case labels > maxLabels:
-		return pratique.Errorf(pratique.Exhausted, op, "the labels have %d bytes, the limit is %d", labels, maxLabels)
+		return pratique.Errorf(pratique.Exhausted, op, "the labels have %d bytes, the limit is %d",
+			labels, maxLabels)
 	}
 	return nil
 }

@@ -60,13 +60,15 @@ func spawn(cfg Config, dir string) (*child, error) {
 	if err != nil {
 		return nil, errors.Join(err, childIn.Close(), in.Close())
 	}
-	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: resolve(cfg.Readable), since: time.Now(), gone: make(chan struct{})}
+	c := &child{dir: dir, in: in, out: out, stderr: &tail{}, readable: resolve(cfg.Readable),
+		since: time.Now(), gone: make(chan struct{})}
 	c.cmd = exec.Command(cfg.Command[0], cfg.Command[1:]...)
 	c.cmd.Dir = dir
-	// Lazy garbage collection saves a fifth of the CPU time; limitHeap and GOMEMLIMIT bound it. A confined child cannot
-	// find out the number of processors.
+	// Lazy garbage collection saves a fifth of the CPU time; limitHeap and GOMEMLIMIT bound it. A
+	// confined child cannot find out the number of processors.
 	c.cmd.Env = []string{
-		"HOME=" + dir, "TMPDIR=" + dir, "GOGC=300", "GOMEMLIMIT=" + strconv.FormatInt(cfg.MemoryBytes/10*9, 10),
+		"HOME=" + dir, "TMPDIR=" + dir, "GOGC=300", "GOMEMLIMIT=" +
+			strconv.FormatInt(cfg.MemoryBytes/10*9, 10),
 		"GOMAXPROCS=" + strconv.Itoa(runtime.GOMAXPROCS(0)),
 	}
 	if cfg.Confinement == confine.Off {
@@ -84,9 +86,10 @@ func spawn(cfg Config, dir string) (*child, error) {
 		return nil, errors.Join(err, closeErr, in.Close(), out.Close(), os.RemoveAll(dir))
 	}
 	if err == nil && cfg.Confinement != confine.Off {
-		// Half, so that one large file ends the call and not the child. If it fails, for example without /proc, the parent
-		// watches memory and bytes all the same.
-		if limitErr := confine.Limit(c.cmd.Process.Pid, cfg.WrittenBytes/2); cfg.Confinement == confine.Require {
+		// Half, so that one large file ends the call and not the child. If it fails, for example
+		// without /proc, the parent watches memory and bytes all the same.
+		if limitErr := confine.Limit(c.cmd.Process.Pid,
+			cfg.WrittenBytes/2); cfg.Confinement == confine.Require {
 			err = limitErr
 		}
 	}
@@ -113,7 +116,8 @@ func (c *child) launch(cfg Config) error {
 	if err := confine.SealDescriptors(); err != nil && cfg.Confinement == confine.Require {
 		return err
 	}
-	if err := confine.Thread(cfg.Confinement, confine.Access{Command: cfg.Command[0], Dir: c.dir, Readable: cfg.Readable}); err != nil {
+	if err := confine.Thread(cfg.Confinement, confine.Access{Command: cfg.Command[0], Dir: c.dir,
+		Readable: cfg.Readable}); err != nil {
 		return err
 	}
 	return c.cmd.Start()
@@ -130,8 +134,8 @@ func resolve(dirs []string) []string {
 	return found
 }
 
-// outdated reports whether a directory that the child may read was replaced, or made, since it started: the child cannot
-// read the new one.
+// outdated reports whether a directory that the child may read was replaced, or made, since it
+// started: the child cannot read the new one.
 func (c *child) outdated(cfg Config) bool { return !slices.Equal(c.readable, resolve(cfg.Readable)) }
 
 // reap waits for the child's end. It kills the child's group while the process id, which is the
@@ -273,7 +277,8 @@ func (c *child) overLimit(cfg Config) error {
 		return fmt.Errorf("%w: %d MiB, at most %d are allowed", errMemory, bytes>>20, cfg.MemoryBytes>>20)
 	}
 	if bytes := written(pid); cfg.WrittenBytes > 0 && bytes > cfg.WrittenBytes {
-		return fmt.Errorf("%w: %d MiB more than is allowed", errWritten, max(1, (bytes-cfg.WrittenBytes)>>20))
+		return fmt.Errorf("%w: %d MiB more than is allowed", errWritten,
+			max(1, (bytes-cfg.WrittenBytes)>>20))
 	}
 	return nil
 }
@@ -357,7 +362,8 @@ func readDocument(dir, name string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s is not a file", errProtocol, name)
 	}
 	if info.Size() > most {
-		return nil, pratique.Errorf(pratique.Exhausted, "read document", "%s has %d bytes, at most %d are read", name, info.Size(), most)
+		return nil, pratique.Errorf(pratique.Exhausted, "read document",
+			"%s has %d bytes, at most %d are read", name, info.Size(), most)
 	}
 	body := make([]byte, info.Size())
 	switch _, err := io.ReadFull(f, body); {

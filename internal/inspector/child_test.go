@@ -41,7 +41,8 @@ func TestMain(m *testing.M) {
 		parent(os.Args[3])
 	}
 	f := fake{taken: new(bool)}
-	c := Child{Analyzer: f, Matcher: f, Generator: f, Full: full{f}, Trees: new(filetree.Cache), Fingerprint: fingerprint}
+	c := Child{Analyzer: f, Matcher: f, Generator: f, Full: full{f}, Trees: new(filetree.Cache),
+		Fingerprint: fingerprint}
 	if len(os.Args) > 2 && os.Args[2] == "unchecked" {
 		c.Full = nil
 	}
@@ -58,14 +59,16 @@ func parent(dir string) {
 		err = p.Start(context.Background())
 	}
 	if err == nil {
-		_, err = p.Match(context.Background(), []pratique.Inventory{{OS: pratique.OS{Family: "announce"}}}, scanner.DatabaseDir{Dir: "d"})
+		_, err = p.Match(context.Background(),
+			[]pratique.Inventory{{OS: pratique.OS{Family: "announce"}}}, scanner.DatabaseDir{Dir: "d"})
 	}
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(1)
 }
 
-// fake scans and makes SBOMs as it is told: for an image by its subject's path, for an inventory by the family
-// of its operating system. Once an image of the project evil has taken it over, it lies about everything.
+// fake scans and makes SBOMs as it is told: for an image by its subject's path, for an inventory by
+// the family of its operating system. Once an image of the project evil has taken it over, it lies
+// about everything.
 type fake struct{ taken *bool }
 
 // deedOf is what an image has the fake do: its repository's path without the project.
@@ -82,7 +85,8 @@ const lie = "nothing to see here"
 
 func (fake) Tool() pratique.Tool { return pratique.Tool{Name: "fake", Version: "1"} }
 
-func (f fake) Analyze(ctx context.Context, img layers.Image, cache scanner.Cache) (scanner.Analysis, error) {
+func (f fake) Analyze(ctx context.Context, img layers.Image,
+	cache scanner.Cache) (scanner.Analysis, error) {
 	if err := act(ctx, deedOf(img)); err != nil {
 		return scanner.Analysis{}, err
 	}
@@ -103,19 +107,23 @@ func (f fake) Analyze(ctx context.Context, img layers.Image, cache scanner.Cache
 	return scanner.Analysis{Inventory: pratique.Inventory{OS: os}}, err
 }
 
-func (f fake) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
+func (f fake) Match(ctx context.Context, inv pratique.Inventory,
+	db scanner.DatabaseDir) (pratique.Report, error) {
 	if err := act(ctx, inv.OS.Family); err != nil {
 		return pratique.Report{}, err
 	}
 	digest, err := scanner.InventoryDigest(inv)
 	if *f.taken {
-		return pratique.Report{Inventory: digest, Database: db.Database, Coverage: &pratique.Coverage{}}, err
+		return pratique.Report{Inventory: digest, Database: db.Database,
+			Coverage: &pratique.Coverage{}}, err
 	}
-	return pratique.Report{Inventory: digest, Database: db.Database, Coverage: &pratique.Coverage{}, Findings: []pratique.Finding{{ID: "CVE-1", Path: db.Dir}}}, err
+	return pratique.Report{Inventory: digest, Database: db.Database, Coverage: &pratique.Coverage{},
+		Findings: []pratique.Finding{{ID: "CVE-1", Path: db.Dir}}}, err
 }
 
 func (fake) Generate(_ context.Context, img layers.Image) (sbom.Documents, error) {
-	docs := sbom.Documents{SPDX: []byte("spdx of " + img.Subject.String()), CycloneDX: []byte("{}"), Packages: 7}
+	docs := sbom.Documents{SPDX: []byte("spdx of " + img.Subject.String()), CycloneDX: []byte("{}"),
+		Packages: 7}
 	switch deedOf(img) {
 	case "unwritable":
 		return docs, os.Mkdir(filepath.Join(os.Getenv("TMPDIR"), fileSPDX), 0o700)
@@ -197,16 +205,19 @@ func act(ctx context.Context, what string) error {
 		if err := helper.Start(); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(os.Getenv("HOME"), "..", "grandchild"), fmt.Append(nil, helper.Process.Pid), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(os.Getenv("HOME"), "..", "grandchild"),
+			fmt.Append(nil, helper.Process.Pid), 0o600); err != nil {
 			return err
 		}
 		os.Exit(5)
 	case "refuse":
-		return &pratique.Error{Op: "analyze image", Subject: "it", Kind: pratique.Exhausted, Err: errors.New("too deep " + strings.Repeat("y", 1<<16))}
+		return &pratique.Error{Op: "analyze image", Subject: "it", Kind: pratique.Exhausted,
+			Err: errors.New("too deep " + strings.Repeat("y", 1<<16))}
 	case "environment":
 		return fmt.Errorf("environment: %s", strings.Join(os.Environ(), " "))
 	case "announce":
-		return errors.Join(os.WriteFile(filepath.Join(os.Getenv("HOME"), "announced"), fmt.Append(nil, os.Getpid()), 0o600), sleep(time.Hour))
+		return errors.Join(os.WriteFile(filepath.Join(os.Getenv("HOME"), "announced"),
+			fmt.Append(nil, os.Getpid()), 0o600), sleep(time.Hour))
 	case "slow":
 		return sleep(100 * time.Millisecond)
 	}
@@ -216,10 +227,11 @@ func act(ctx context.Context, what string) error {
 	return ctx.Err()
 }
 
-// touched are so many bytes of memory that is in use. They are the system's, so that the race detector's own memory for
-// each byte does not come on top.
+// touched are so many bytes of memory that is in use. They are the system's, so that the race
+// detector's own memory for each byte does not come on top.
 func touched(n int) []byte {
-	block, err := syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	block, err := syscall.Mmap(-1, 0, n, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
 		panic(err)
 	}

@@ -85,7 +85,8 @@ func attack(what string) (error, bool) {
 		return unix.SchedSetaffinity(os.Getppid(), &unix.CPUSet{1}), true
 	case "chmod":
 		err := os.Chmod("/"+target, 0)
-		if info, statErr := os.Stat("/" + target); err == nil && statErr == nil && info.Mode().Perm() != 0 {
+		if info, statErr := os.Stat("/" + target); err == nil && statErr == nil &&
+			info.Mode().Perm() != 0 {
 			err = errors.New("it seemed to work")
 		}
 		return err, true
@@ -108,7 +109,8 @@ func attack(what string) (error, bool) {
 		_, err := unix.MemfdCreate("x", 0)
 		return err, true
 	case "limits":
-		return unix.Prlimit(0, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: unix.RLIM_INFINITY, Max: unix.RLIM_INFINITY}, nil), true
+		return unix.Prlimit(0, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: unix.RLIM_INFINITY,
+			Max: unix.RLIM_INFINITY}, nil), true
 	case "device":
 		return unix.Mknod(filepath.Join(os.Getenv("TMPDIR"), "sda"), unix.S_IFBLK|0o600, 8<<8), true
 	case "ptrace":
@@ -139,7 +141,8 @@ func fill(what string) error {
 		if what == "fill-many" {
 			name = fmt.Sprintf("fill-%d", i)
 		}
-		f, err := os.OpenFile(filepath.Join(os.Getenv("TMPDIR"), name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		f, err := os.OpenFile(filepath.Join(os.Getenv("TMPDIR"), name),
+			os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
 			return err
 		}
@@ -169,7 +172,8 @@ func TestAttacks(t *testing.T) {
 	if err := os.WriteFile(shared, []byte("content"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := startPool(t, Config{Confinement: confine.Require, WrittenBytes: 32 << 20, Timeout: 20 * time.Second})
+	p := startPool(t, Config{Confinement: confine.Require, WrittenBytes: 32 << 20,
+		Timeout: 20 * time.Second})
 	outside := filepath.Join(t.TempDir(), "outside")
 	for _, test := range []struct {
 		does string
@@ -217,8 +221,10 @@ func TestAttacks(t *testing.T) {
 	} {
 		t.Run(strings.Split(test.does, "/")[0], func(t *testing.T) {
 			_, err := p.Inspect(t.Context(), imageThat(t, test.does))
-			if err == nil || pratique.KindOf(err) != test.want || !strings.Contains(err.Error(), test.says) {
-				t.Errorf("kind %v of error %v, want %v with %q", pratique.KindOf(err), err, test.want, test.says)
+			if err == nil || pratique.KindOf(err) != test.want ||
+				!strings.Contains(err.Error(), test.says) {
+				t.Errorf("kind %v of error %v, want %v with %q", pratique.KindOf(err), err,
+					test.want, test.says)
 			}
 			checkInspect(t, p)
 		})
@@ -228,7 +234,8 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
-// TestChildThatLeavesItsGroup checks that a child can be killed, and waited for, from wherever it went.
+// TestChildThatLeavesItsGroup checks that a child can be killed, and waited for, from wherever it
+// went.
 func TestChildThatLeavesItsGroup(t *testing.T) {
 	p := startPool(t, Config{Confinement: confine.Off, Timeout: 2 * time.Second})
 	_, err := p.Inspect(t.Context(), imageThat(t, "flee"))
@@ -238,7 +245,8 @@ func TestChildThatLeavesItsGroup(t *testing.T) {
 	checkInspect(t, p)
 }
 
-// TestProcessOfChild looks at what the kernel says of a child, and that the parent is as free as before.
+// TestProcessOfChild looks at what the kernel says of a child, and that the parent is as free as
+// before.
 func TestProcessOfChild(t *testing.T) {
 	if has := confine.Probe(); len(has.Missing) > 0 {
 		t.Skipf("this kernel confines less: %s", has)
@@ -263,7 +271,8 @@ func TestProcessOfChild(t *testing.T) {
 			}
 		}
 	}
-	if score, err := os.ReadFile(dir + "oom_score_adj"); err != nil || strings.TrimSpace(string(score)) != "1000" {
+	if score, err := os.ReadFile(dir + "oom_score_adj"); err != nil ||
+		strings.TrimSpace(string(score)) != "1000" {
 		t.Errorf("oom_score_adj %s %v", score, err)
 	}
 	limits, err := os.ReadFile(dir + "limits")
@@ -271,8 +280,10 @@ func TestProcessOfChild(t *testing.T) {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(limits)) {
-		for name, want := range map[string]string{"Max core file size": "0", "Max open files": "4096", "Max file size": "4294967296"} {
-			if fields := strings.Fields(strings.TrimPrefix(line, name)); strings.HasPrefix(line, name) && (fields[0] != want || fields[1] != want) {
+		for name, want := range map[string]string{"Max core file size": "0",
+			"Max open files": "4096", "Max file size": "4294967296"} {
+			if fields := strings.Fields(strings.TrimPrefix(line, name)); strings.HasPrefix(line,
+				name) && (fields[0] != want || fields[1] != want) {
 				t.Error(line)
 			}
 		}
@@ -284,7 +295,8 @@ func TestProcessOfChild(t *testing.T) {
 		all.Go(func() {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			if _, err := os.ReadFile("/etc/passwd"); err == nil && exec.Command("/bin/true").Run() == nil {
+			if _, err := os.ReadFile("/etc/passwd"); err == nil &&
+				exec.Command("/bin/true").Run() == nil {
 				free.Add(1)
 			}
 		})
@@ -300,12 +312,16 @@ func TestConfinementThatIsDemanded(t *testing.T) {
 		t.Skipf("this kernel confines less: %s", has)
 	}
 	// This child sets no filter, as on a machine where it cannot.
-	p := startPool(t, Config{Command: []string{os.Args[0], verb, "unfiltered"}, Confinement: confine.Require})
+	p := startPool(t, Config{Command: []string{os.Args[0], verb, "unfiltered"},
+		Confinement: confine.Require})
 	_, err := p.Inspect(t.Context(), imageThat(t, "behave"))
-	if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "cannot be confined") || !strings.Contains(err.Error(), "seccomp") {
+	if pratique.KindOf(err) != pratique.Unavailable ||
+		!strings.Contains(err.Error(), "cannot be confined") ||
+		!strings.Contains(err.Error(), "seccomp") {
 		t.Errorf("error %v", err)
 	}
-	if got := p.Confinement(); !slices.Contains(got.Active, confine.Seccomp) || len(got.Missing) != 0 || !strings.Contains(got.String(), "landlock") {
+	if got := p.Confinement(); !slices.Contains(got.Active, confine.Seccomp) ||
+		len(got.Missing) != 0 || !strings.Contains(got.String(), "landlock") {
 		t.Errorf("confinement %s", got)
 	}
 	off := startPool(t, Config{Confinement: confine.Off})
@@ -317,7 +333,8 @@ func TestConfinementThatIsDemanded(t *testing.T) {
 	}
 }
 
-// TestReadableThatComesLater makes a directory when the child is running, and replaces it behind a link.
+// TestReadableThatComesLater makes a directory when the child is running, and replaces it behind a
+// link.
 func TestReadableThatComesLater(t *testing.T) {
 	dir := t.TempDir()
 	current := filepath.Join(dir, "current")
@@ -325,7 +342,8 @@ func TestReadableThatComesLater(t *testing.T) {
 	read := "read:" + filepath.Join(current, "db")[1:]
 	checkInspect(t, p)
 	for _, generation := range []string{"1", "2"} {
-		if err := errors.Join(os.Mkdir(filepath.Join(dir, generation), 0o700), os.WriteFile(filepath.Join(dir, generation, "db"), nil, 0o600),
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, generation), 0o700),
+			os.WriteFile(filepath.Join(dir, generation, "db"), nil, 0o600),
 			os.RemoveAll(current), os.Symlink(generation, current)); err != nil {
 			t.Fatal(err)
 		}

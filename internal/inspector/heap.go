@@ -26,7 +26,8 @@ func limitHeap(ctx context.Context) (stop func()) {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	adjust := func() {
 		metrics.Read(live)
-		debug.SetMemoryLimit(min(most, max(softHeapLimit, int64(live[0].Value.Uint64()/4*5)))) //nolint:gosec // far below 2^63
+		debug.SetMemoryLimit(min(most,
+			max(softHeapLimit, int64(live[0].Value.Uint64()/4*5)))) //nolint:gosec // far below 2^63
 	}
 	adjust()
 	var looking sync.WaitGroup

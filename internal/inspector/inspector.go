@@ -40,7 +40,8 @@ type Config struct {
 	// MemoryBytes is the resident memory above which a child is killed; its Go runtime is limited
 	// to nine tenths of that. 0 means 2 GiB.
 	MemoryBytes int64
-	// WrittenBytes is what one call may write to disk; no file may be larger than half of it. 0 means 8 GiB.
+	// WrittenBytes is what one call may write to disk; no file may be larger than half of it. 0
+	// means 8 GiB.
 	WrittenBytes int64
 	// Confinement says what is done if the kernel cannot confine children.
 	Confinement confine.Mode

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// TestParentKilled kills a parent that cannot clean up: its child has to go with it, and the next pool in the
-// same place deletes what was left.
+// TestParentKilled kills a parent that cannot clean up: its child has to go with it, and the next
+// pool in the same place deletes what was left.
 func TestParentKilled(t *testing.T) {
 	dir := t.TempDir()
 	parent := exec.Command(os.Args[0], verb, "parent", dir)
@@ -86,7 +86,8 @@ func TestParentKilled(t *testing.T) {
 	}
 }
 
-// TestChildEndsWithItsInput runs a child by hand and closes its input, as the end of a parent does everywhere.
+// TestChildEndsWithItsInput runs a child by hand and closes its input, as the end of a parent does
+// everywhere.
 func TestChildEndsWithItsInput(t *testing.T) {
 	cmd := exec.Command(os.Args[0], verb)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -104,7 +105,8 @@ func TestTail(t *testing.T) {
 		}
 	}
 	got := s.String()
-	if !strings.HasPrefix(got, "first é") || !strings.HasSuffix(got, " last") || !strings.Contains(got, " … ") || len(got) > headBytes+lastBytes+20 {
+	if !strings.HasPrefix(got, "first é") || !strings.HasSuffix(got, " last") ||
+		!strings.Contains(got, " … ") || len(got) > headBytes+lastBytes+20 {
 		t.Errorf("%d bytes: %.20q … %q", len(got), got, got[len(got)-20:])
 	}
 	var short tail
@@ -131,7 +133,8 @@ func TestFrames(t *testing.T) {
 	}
 	for name, raw := range map[string]string{
 		"cut in the length": "\x00\x00", "cut in the body": "\x00\x00\x00\x05\"ab",
-		"length made up": "\xff\xff\xff\xff", "no JSON": "\x00\x00\x00\x03abc", "other JSON": "\x00\x00\x00\x02{}",
+		"length made up": "\xff\xff\xff\xff", "no JSON": "\x00\x00\x00\x03abc",
+		"other JSON": "\x00\x00\x00\x02{}",
 	} {
 		if err := readFrame(strings.NewReader(raw), new(string)); err == nil || errors.Is(err, io.EOF) {
 			t.Errorf("%s: error %v", name, err)

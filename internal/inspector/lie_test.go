@@ -19,8 +19,9 @@ func shared(t *testing.T, path string) layers.Image {
 	return img
 }
 
-// TestLyingChild has one image take its child over, which lies from then on about whatever it is given, also about the
-// layers that it shares with others. What is said of the others is what a pool says that never met it.
+// TestLyingChild has one image take its child over, which lies from then on about whatever it is
+// given, also about the layers that it shares with others. What is said of the others is what a
+// pool says that never met it.
 func TestLyingChild(t *testing.T) {
 	for name, c := range map[string]struct {
 		domain func(pratique.Subject) string
@@ -43,7 +44,8 @@ func TestLyingChild(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got.Inventory.OS.Name != img.Layers[0].DiffID.String() || strings.Contains(got.Inventory.OS.RepositoryRelease, lie) {
+				if got.Inventory.OS.Name != img.Layers[0].DiffID.String() ||
+					strings.Contains(got.Inventory.OS.RepositoryRelease, lie) {
 					t.Errorf("of %s it is said: %+v", path, got.Inventory.OS)
 				}
 			}
@@ -51,8 +53,8 @@ func TestLyingChild(t *testing.T) {
 	}
 }
 
-// TestMatchedByWhoSawNoImage: a child that parsed an image answers for no inventory, and one that answers for inventories
-// parses no image.
+// TestMatchedByWhoSawNoImage: a child that parsed an image answers for no inventory, and one that
+// answers for inventories parses no image.
 func TestMatchedByWhoSawNoImage(t *testing.T) {
 	p := startPool(t, Config{Children: 1})
 	if _, err := p.Inspect(t.Context(), shared(t, "evil/image")); err != nil {
@@ -64,11 +66,13 @@ func TestMatchedByWhoSawNoImage(t *testing.T) {
 		t.Errorf("it found %+v, %v", reports, err)
 	}
 	only := startPool(t, Config{Children: 2, Warm: 1, MatchOnly: true})
-	if _, err := only.Inspect(t.Context(), shared(t, "team/app")); pratique.KindOf(err) != pratique.Internal {
+	if _, err := only.Inspect(t.Context(),
+		shared(t, "team/app")); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("it inspected an image: %v", err)
 	}
 	for range 3 {
-		if reports, err = only.Match(t.Context(), asked, scanner.DatabaseDir{Dir: "d"}); err != nil || len(reports[0].Findings) != 1 {
+		if reports, err = only.Match(t.Context(), asked,
+			scanner.DatabaseDir{Dir: "d"}); err != nil || len(reports[0].Findings) != 1 {
 			t.Errorf("it found %+v, %v", reports, err)
 		}
 	}
@@ -80,12 +84,14 @@ func TestMatchedByWhoSawNoImage(t *testing.T) {
 	if _, err := own.Inspect(t.Context(), shared(t, "team/app")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := own.Match(t.Context(), asked, scanner.DatabaseDir{Dir: "d"}); err != nil || own.serial.Load() != 3 {
+	if _, err := own.Match(t.Context(), asked, scanner.DatabaseDir{Dir: "d"}); err != nil ||
+		own.serial.Load() != 3 {
 		t.Errorf("%d children and jobs, %v", own.serial.Load(), err)
 	}
 }
 
-// TestChildrenStayWithTheirDomain: a child that knows a project goes on with it, whichever of them is idle.
+// TestChildrenStayWithTheirDomain: a child that knows a project goes on with it, whichever of them
+// is idle.
 func TestChildrenStayWithTheirDomain(t *testing.T) {
 	p := startPool(t, Config{Children: 2})
 	served := func(path string) int64 {
@@ -97,7 +103,8 @@ func TestChildrenStayWithTheirDomain(t *testing.T) {
 		return p.serial.Load() - before - 1 // children that were started for it
 	}
 	var started []int64
-	for _, path := range []string{"one/app", "two/app", "one/other", "two/other", "one/app", "three/app", "one/app"} {
+	for _, path := range []string{"one/app", "two/app", "one/other", "two/other", "one/app",
+		"three/app", "one/app"} {
 		started = append(started, served(path))
 	}
 	if want := []int64{0, 0, 0, 0, 0, 1, 0}; !slices.Equal(started, want) {
@@ -105,8 +112,8 @@ func TestChildrenStayWithTheirDomain(t *testing.T) {
 	}
 }
 
-// TestTextsOfAChild: an honest child refuses texts that are longer than any real one, and so does the parent, whatever a
-// child says.
+// TestTextsOfAChild: an honest child refuses texts that are longer than any real one, and so does
+// the parent, whatever a child says.
 func TestTextsOfAChild(t *testing.T) {
 	long := strings.Repeat("x", 2<<20)
 	for what, in := range map[string]pratique.Inspection{

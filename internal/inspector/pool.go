@@ -40,7 +40,8 @@ type Pool struct {
 // New checks cfg. Nothing runs before [Pool.Start].
 func New(cfg Config) (*Pool, error) {
 	if len(cfg.Command) == 0 {
-		return nil, pratique.Errorf(pratique.Invalid, "make inspector pool", "no command for the children")
+		return nil, pratique.Errorf(pratique.Invalid, "make inspector pool",
+			"no command for the children")
 	}
 	if cfg.Children < 1 {
 		cfg.Children = 1
@@ -80,7 +81,8 @@ func (p *Pool) Start(ctx context.Context) error {
 		return pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	if has := confine.Probe(); p.cfg.Confinement == confine.Require && len(has.Missing) > 0 {
-		return pratique.Errorf(pratique.Unavailable, op, "%w: this machine has no %s", confine.ErrUnavailable, strings.Join(has.Missing, ", "))
+		return pratique.Errorf(pratique.Unavailable, op, "%w: this machine has no %s",
+			confine.ErrUnavailable, strings.Join(has.Missing, ", "))
 	}
 	base, err := filepath.Abs(cmp.Or(p.cfg.TempDir, os.TempDir()))
 	if err != nil {
@@ -156,13 +158,15 @@ func (p *Pool) Close() error {
 // the child's standard error, and the next call gets a fresh child.
 func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	if p.cfg.MatchOnly {
-		return Result{}, pratique.Errorf(pratique.Internal, "inspect image", "these processes only match, and never parse an image")
+		return Result{}, pratique.Errorf(pratique.Internal, "inspect image",
+			"these processes only match, and never parse an image")
 	}
 	img.Layers = slices.Clone(img.Layers)
 	for i := range img.Layers {
 		path, err := filepath.Abs(img.Layers[i].Path) // a child has another working directory
 		if err != nil {
-			return Result{}, pratique.Wrap(pratique.Unavailable, "inspect image", img.Subject.String(), err)
+			return Result{}, pratique.Wrap(pratique.Unavailable, "inspect image",
+				img.Subject.String(), err)
 		}
 		img.Layers[i].Path = path
 	}
@@ -176,9 +180,11 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 	defer release()
 	chosen := p.cfg.Shadow != nil && p.cfg.Shadow(img.Subject)
 	var result Result
-	req := request{Op: opInspect, Image: &img, Java: java, Shadow: chosen, Fingerprint: p.cfg.Fingerprint, Analyses: known}
+	req := request{Op: opInspect, Image: &img, Java: java, Shadow: chosen,
+		Fingerprint: p.cfg.Fingerprint, Analyses: known}
 	err = p.do(ctx, domain, req, func(resp response, dir string) error {
-		if resp.Inspected == nil || !resp.Inspected.Compared.Bounded() || (resp.Inspected.Checked != nil) != chosen {
+		if resp.Inspected == nil || !resp.Inspected.Compared.Bounded() ||
+			(resp.Inspected.Checked != nil) != chosen {
 			return errProtocol
 		}
 		in := resp.Inspected
@@ -197,7 +203,8 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 			return err
 		}
 		if in.Checked != nil {
-			result.Shadow = &Shadow{Generated: *in.Checked, Full: digestsOf(result.SPDX, result.CycloneDX)}
+			result.Shadow = &Shadow{Generated: *in.Checked,
+				Full: digestsOf(result.SPDX, result.CycloneDX)}
 		}
 		return p.storeAnalyses(img, fingerprint, known, in.Analyzed, dir)
 	})
@@ -210,7 +217,8 @@ func (p *Pool) Inspect(ctx context.Context, img layers.Image) (Result, error) {
 // Match makes a child match inventories, at least one, against the database in db.Dir, and returns
 // the reports in the same order. The child has parsed no image. An invalid answer is Internal;
 // other errors are those of Inspect.
-func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
+func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory,
+	db scanner.DatabaseDir) ([]pratique.Report, error) {
 	const op = "match inventory"
 	dir, err := filepath.Abs(db.Dir)
 	if err != nil {
@@ -218,13 +226,14 @@ func (p *Pool) Match(ctx context.Context, inventories []pratique.Inventory, db s
 	}
 	db.Dir = dir
 	var reports []pratique.Report
-	err = p.do(ctx, domainMatch, request{Op: opMatch, Inventories: inventories, Database: &db}, func(resp response, _ string) error {
-		if len(resp.Reports) != len(inventories) {
-			return errProtocol
-		}
-		reports = resp.Reports
-		return nil
-	})
+	err = p.do(ctx, domainMatch, request{Op: opMatch, Inventories: inventories, Database: &db},
+		func(resp response, _ string) error {
+			if len(resp.Reports) != len(inventories) {
+				return errProtocol
+			}
+			reports = resp.Reports
+			return nil
+		})
 	if errors.Is(err, errProtocol) {
 		return nil, pratique.Wrap(pratique.Internal, op, "", err)
 	}
@@ -242,7 +251,8 @@ const domainMatch = "match"
 
 // do gives req to an idle child, and its answer to accept, with the job's directory. The child is
 // unused, or was used for the same domain only; after a crash it is unused.
-func (p *Pool) do(ctx context.Context, domain string, req request, accept func(resp response, dir string) error) error {
+func (p *Pool) do(ctx context.Context, domain string, req request,
+	accept func(resp response, dir string) error) error {
 	ctx, leave, err := p.begin(ctx)
 	if err != nil {
 		return err
@@ -263,7 +273,8 @@ func (p *Pool) do(ctx context.Context, domain string, req request, accept func(r
 		return err
 	}
 	defer func() { p.release(c) }()
-	foreign := c != nil && c.domain != "" && c.domain != domain && !(p.cfg.OwnMatch && domain == domainMatch)
+	foreign := c != nil && c.domain != "" && c.domain != domain &&
+		!(p.cfg.OwnMatch && domain == domainMatch)
 	if foreign || again && c != nil && c.domain != "" {
 		c = discard(c)
 	}
@@ -277,8 +288,10 @@ func (p *Pool) do(ctx context.Context, domain string, req request, accept func(r
 			c.domain = domain
 		}
 		err = p.run(ctx, c, req, accept)
-		// The request is not to blame for a child that died idle, or for memory that earlier requests left.
-		if innocent := errors.Is(err, errNotStarted) || !fresh && errors.Is(err, errMemory); !innocent || ctx.Err() != nil {
+		// The request is not to blame for a child that died idle, or for memory that earlier
+		// requests left.
+		if innocent := errors.Is(err, errNotStarted) || !fresh &&
+			errors.Is(err, errMemory); !innocent || ctx.Err() != nil {
 			break
 		}
 	}
@@ -286,7 +299,8 @@ func (p *Pool) do(ctx context.Context, domain string, req request, accept func(r
 		c = discard(c)
 	}
 	if ctx.Err() == nil {
-		c, _ = p.usable(c) // start a replacement now; if that fails, the next call tries again and reports it
+		// start a replacement now; if that fails, the next call tries again and reports it
+		c, _ = p.usable(c)
 	}
 	return err
 }
@@ -329,7 +343,8 @@ func discard(c *child) *child {
 }
 
 // run does one job with c. When it returns, c is either ready for the next one or stopped.
-func (p *Pool) run(ctx context.Context, c *child, req request, accept func(resp response, dir string) error) error {
+func (p *Pool) run(ctx context.Context, c *child, req request,
+	accept func(resp response, dir string) error) error {
 	req.ID = p.serial.Add(1)
 	req.Dir = filepath.Join(c.dir, fmt.Sprintf("job-%d", req.ID))
 	if err := os.Mkdir(req.Dir, 0o700); err != nil {

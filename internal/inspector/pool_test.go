@@ -68,14 +68,19 @@ func checkInspect(t *testing.T, p *Pool) {
 	}
 	want := Result{Inspection: pratique.Inspection{
 		Image: pratique.ImageConfig{
-			Digest: img.Subject.Digest, Platform: "linux/amd64", Created: imagetest.Created, User: "65532",
-			Labels: map[string]string{"org.opencontainers.image.title": "small"}, Layers: 1, Size: img.Layers[0].Size,
+			Digest: img.Subject.Digest, Platform: "linux/amd64", Created: imagetest.Created,
+			User:   "65532",
+			Labels: map[string]string{"org.opencontainers.image.title": "small"}, Layers: 1,
+			Size: img.Layers[0].Size,
 		},
-		Inventory: pratique.Inventory{OS: pratique.OS{Family: "fake", Name: img.Layers[0].DiffID.String()}},
-		SPDX:      []byte("spdx of " + img.Subject.String()), CycloneDX: []byte("{}"),
+		Inventory: pratique.Inventory{OS: pratique.OS{Family: "fake",
+			Name: img.Layers[0].DiffID.String()}},
+		SPDX: []byte("spdx of " + img.Subject.String()), CycloneDX: []byte("{}"),
 		Generator: pratique.Tool{Name: "fake", Version: "1"}, Packages: 7,
 	}}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b pratique.Digest) bool {
+		return a == b
+	})); diff != "" {
 		t.Error("(-want +got)\n", diff)
 	}
 }
@@ -95,7 +100,8 @@ func TestInspectAndMatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := reports[1]
-	if report.Inventory != digest || report.Database.Source != "here" || len(report.Findings) != 1 || !filepath.IsAbs(report.Findings[0].Path) {
+	if report.Inventory != digest || report.Database.Source != "here" ||
+		len(report.Findings) != 1 || !filepath.IsAbs(report.Findings[0].Path) {
 		t.Errorf("report %+v", report)
 	}
 	checkInspect(t, p)
@@ -130,7 +136,8 @@ func TestChildrenGoWrong(t *testing.T) {
 				p = hasty
 			}
 			_, err := p.Inspect(t.Context(), imageThat(t, test.does))
-			if got := pratique.KindOf(err); err == nil || got != test.want || !strings.Contains(err.Error(), test.says) {
+			if got := pratique.KindOf(err); err == nil || got != test.want ||
+				!strings.Contains(err.Error(), test.says) {
 				t.Errorf("kind %v of error %v, want %v with %q", got, err, test.want, test.says)
 			}
 			if err != nil && len(err.Error()) > 8<<10 {
@@ -144,7 +151,9 @@ func TestChildrenGoWrong(t *testing.T) {
 // TestLink: what the kernel does not keep a child from, the parent does not fall for.
 func TestLink(t *testing.T) {
 	p := startPool(t, Config{Confinement: confine.Off})
-	if _, err := p.Inspect(t.Context(), imageThat(t, "link")); pratique.KindOf(err) != pratique.Died || !strings.Contains(err.Error(), "escapes") {
+	if _, err := p.Inspect(t.Context(),
+		imageThat(t, "link")); pratique.KindOf(err) != pratique.Died ||
+		!strings.Contains(err.Error(), "escapes") {
 		t.Errorf("error %v", err)
 	}
 	checkInspect(t, p)
@@ -165,7 +174,8 @@ func TestGrandchild(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 100 {
-		if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n)); err != nil || strings.Contains(string(status), ") Z ") {
+		if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", n)); err != nil ||
+			strings.Contains(string(status), ") Z ") {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -176,7 +186,8 @@ func TestGrandchild(t *testing.T) {
 // TestMatcherCrash ends as that of an image: its cause is not known, and it is tried once more.
 func TestMatcherCrash(t *testing.T) {
 	p := startPool(t, Config{})
-	_, err := p.Match(t.Context(), []pratique.Inventory{{OS: pratique.OS{Family: "crash"}}}, scanner.DatabaseDir{Dir: "d"})
+	_, err := p.Match(t.Context(), []pratique.Inventory{{OS: pratique.OS{Family: "crash"}}},
+		scanner.DatabaseDir{Dir: "d"})
 	if pratique.KindOf(err) != pratique.Died {
 		t.Errorf("error %v", err)
 	}
@@ -185,7 +196,8 @@ func TestMatcherCrash(t *testing.T) {
 func TestCleanEnvironment(t *testing.T) {
 	t.Setenv("PRATIQUE_SECRET", "do not hand on")
 	p := startPool(t, Config{MemoryBytes: 1 << 30})
-	_, err := p.Match(t.Context(), []pratique.Inventory{{OS: pratique.OS{Family: "environment"}}}, scanner.DatabaseDir{Dir: "d"})
+	_, err := p.Match(t.Context(), []pratique.Inventory{{OS: pratique.OS{Family: "environment"}}},
+		scanner.DatabaseDir{Dir: "d"})
 	if err == nil {
 		t.Fatal("no environment")
 	}
@@ -271,7 +283,8 @@ func TestManyCallsAtOnce(t *testing.T) {
 	for i := range 24 {
 		calls.Go(func() {
 			if i%6 == 5 {
-				if _, err := p.Inspect(t.Context(), imageThat(t, "exit")); pratique.KindOf(err) != pratique.Died {
+				if _, err := p.Inspect(t.Context(),
+					imageThat(t, "exit")); pratique.KindOf(err) != pratique.Died {
 					t.Errorf("error %v", err)
 				}
 				return
@@ -289,7 +302,8 @@ func TestClose(t *testing.T) {
 	var calls sync.WaitGroup
 	for range 3 { // one of them waits for a child
 		calls.Go(func() {
-			if _, err := p.Inspect(t.Context(), imageThat(t, "hang")); pratique.KindOf(err) != pratique.Unavailable {
+			if _, err := p.Inspect(t.Context(),
+				imageThat(t, "hang")); pratique.KindOf(err) != pratique.Unavailable {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -301,7 +315,8 @@ func TestClose(t *testing.T) {
 		t.Error(err)
 	}
 	calls.Wait()
-	if _, err := p.Inspect(t.Context(), imageThat(t, "behave")); pratique.KindOf(err) != pratique.Unavailable {
+	if _, err := p.Inspect(t.Context(),
+		imageThat(t, "behave")); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("error %v", err)
 	}
 }
@@ -315,7 +330,8 @@ func TestChildrenThatDoNotStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.Inspect(t.Context(), imageThat(t, "behave")); pratique.KindOf(err) != pratique.Unavailable {
+	if _, err := p.Inspect(t.Context(),
+		imageThat(t, "behave")); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("before start: %v", err)
 	}
 	if err := p.Start(t.Context()); pratique.KindOf(err) != pratique.Unavailable {
@@ -327,7 +343,8 @@ func TestChildrenThatDoNotStart(t *testing.T) {
 	for _, kind := range []string{"stillborn", "stranger"} {
 		p := startPool(t, Config{Command: []string{os.Args[0], verb, kind}})
 		_, err := p.Inspect(t.Context(), imageThat(t, "behave"))
-		if pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "did not start") {
+		if pratique.KindOf(err) != pratique.Unavailable ||
+			!strings.Contains(err.Error(), "did not start") {
 			t.Errorf("%s: error %v", kind, err)
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/confine"
 )
 
-// TestInheritedDescriptors: what somebody left open for the service (exec 9</secret; pratique serve) does not reach the
-// children, where nothing would keep a parser from reading it.
+// TestInheritedDescriptors: what somebody left open for the service (exec 9</secret; pratique
+// serve) does not reach the children, where nothing would keep a parser from reading it.
 func TestInheritedDescriptors(t *testing.T) {
 	secret := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte("s"), 0o600); err != nil {
@@ -23,7 +23,8 @@ func TestInheritedDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	c, err := spawn(Config{Command: []string{os.Args[0], verb}, MemoryBytes: 1 << 30, Confinement: confine.Off}, filepath.Join(t.TempDir(), "child"))
+	c, err := spawn(Config{Command: []string{os.Args[0], verb}, MemoryBytes: 1 << 30,
+		Confinement: confine.Off}, filepath.Join(t.TempDir(), "child"))
 	if err != nil {
 		t.Fatal(err)
 	}

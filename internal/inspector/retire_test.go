@@ -18,8 +18,8 @@ func warm(p *Pool) (all []*child) {
 	return all
 }
 
-// TestIdleChildrenAreRetired: the child that was used last stays, and others are started when they are
-// needed.
+// TestIdleChildrenAreRetired: the child that was used last stays, and others are started when they
+// are needed.
 func TestIdleChildrenAreRetired(t *testing.T) {
 	p := startPool(t, Config{Children: 3})
 	checkInspect(t, p)

@@ -84,7 +84,8 @@ type server struct{ Child }
 func (s *server) answer(ctx context.Context, req request) response {
 	switch {
 	case req.Op == opInspect && s.Analyzer == nil:
-		return response{Failure: &failure{Op: "inspect image", Kind: pratique.Internal, Message: "this process never sees an image"}}
+		return response{Failure: &failure{Op: "inspect image", Kind: pratique.Internal,
+			Message: "this process never sees an image"}}
 	case req.Op == opInspect && req.Image != nil:
 		if err := useJava(s.Analyzer, req.Java); err != nil {
 			return response{Failure: toFailure("inspect image", err)}
@@ -105,7 +106,8 @@ func (s *server) answer(ctx context.Context, req request) response {
 		}
 		return response{Reports: reports}
 	default:
-		return response{Failure: &failure{Op: "serve inspector", Kind: pratique.Internal, Message: "incomplete request " + req.Op}}
+		return response{Failure: &failure{Op: "serve inspector", Kind: pratique.Internal,
+			Message: "incomplete request " + req.Op}}
 	}
 }
 
@@ -114,7 +116,8 @@ func (s *server) answer(ctx context.Context, req request) response {
 func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	img, dir := *req.Image, req.Dir
 	if req.Fingerprint != s.Fingerprint {
-		return nil, pratique.Errorf(pratique.Internal, "inspect image", "asked for analyses of %q, this is %q", req.Fingerprint, s.Fingerprint)
+		return nil, pratique.Errorf(pratique.Internal, "inspect image",
+			"asked for analyses of %q, this is %q", req.Fingerprint, s.Fingerprint)
 	}
 	config, err := imageConfig(img)
 	if err != nil {
@@ -130,7 +133,8 @@ func (s *server) inspect(ctx context.Context, req request) (*inspected, error) {
 	group.Go(func() error {
 		kept := analysisFiles{known: req.Analyses, dir: dir}
 		analysis, err := s.Analyzer.Analyze(ctx, img, &kept)
-		result.Inventory, result.Extras, result.Analyzed = analysis.Inventory, analysis.Extras, kept.stored
+		result.Inventory, result.Extras, result.Analyzed = analysis.Inventory, analysis.Extras,
+			kept.stored
 		return err
 	})
 	group.Go(func() error {
@@ -170,10 +174,12 @@ func writeDocument(path string, body []byte) error {
 func imageConfig(img layers.Image) (pratique.ImageConfig, error) {
 	file, err := v1.ParseConfigFile(bytes.NewReader(img.Config))
 	if err != nil {
-		return pratique.ImageConfig{}, pratique.Wrap(pratique.Corrupt, "read image configuration", img.Subject.String(), err)
+		return pratique.ImageConfig{}, pratique.Wrap(pratique.Corrupt, "read image configuration",
+			img.Subject.String(), err)
 	}
 	c := pratique.ImageConfig{
-		Digest: img.Subject.Digest, Platform: platform(img, file), Created: file.Created.UTC(), User: file.Config.User,
+		Digest: img.Subject.Digest, Platform: platform(img, file), Created: file.Created.UTC(),
+		User:   file.Config.User,
 		Labels: file.Config.Labels, Layers: len(img.Layers),
 	}
 	for _, l := range img.Layers {

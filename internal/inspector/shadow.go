@@ -47,13 +47,15 @@ func (s Sample) Has(image pratique.Digest) bool {
 
 // generate makes the SBOMs. For a chosen image they are made a second time in full, and returned
 // with the digests of the first ones.
-func (s *server) generate(ctx context.Context, img layers.Image, chosen bool) (docs sbom.Documents, checked *DocumentDigests, err error) {
+func (s *server) generate(ctx context.Context, img layers.Image, chosen bool) (docs sbom.Documents,
+	checked *DocumentDigests, err error) {
 	docs, err = s.Generator.Generate(ctx, img)
 	if err != nil || !chosen {
 		return docs, nil, err
 	}
 	if s.Full == nil {
-		return docs, nil, pratique.Errorf(pratique.Internal, "check sbom", "this process has no full generator")
+		return docs, nil, pratique.Errorf(pratique.Internal, "check sbom",
+			"this process has no full generator")
 	}
 	made := digestsOf(docs.SPDX, docs.CycloneDX)
 	if docs, err = s.Full.Generate(ctx, img); err != nil {

@@ -17,7 +17,8 @@ func TestShadow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if equal.Shadow == nil || !equal.Shadow.Equal() || equal.Shadow.Full != digestsOf(equal.SPDX, equal.CycloneDX) {
+	if equal.Shadow == nil || !equal.Shadow.Equal() || equal.Shadow.Full != digestsOf(equal.SPDX,
+		equal.CycloneDX) {
 		t.Errorf("of equal documents it is said: %+v", equal.Shadow)
 	}
 	img := imageThat(t, "differ")
@@ -33,7 +34,8 @@ func TestShadow(t *testing.T) {
 		t.Errorf("of documents that differ it is said: %+v", differs.Shadow)
 	}
 	if string(differs.CycloneDX) != `{"all": true}` || differs.Packages != 8 {
-		t.Errorf("%s with %d packages is used, and was not made in full", differs.CycloneDX, differs.Packages)
+		t.Errorf("%s with %d packages is used, and was not made in full", differs.CycloneDX,
+			differs.Packages)
 	}
 	// The child does not ask again who was wrong once.
 	again, err := p.Inspect(t.Context(), img)
@@ -46,19 +48,23 @@ func TestShadow(t *testing.T) {
 	if n := p.serial.Load(); n != 4 {
 		t.Errorf("serial %d: more than one child for three jobs", n)
 	}
-	if _, err := p.Inspect(t.Context(), imageThat(t, "fail in full")); pratique.KindOf(err) != pratique.Corrupt {
+	if _, err := p.Inspect(t.Context(),
+		imageThat(t, "fail in full")); pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("what cannot be made in full: %v", err)
 	}
 }
 
 func TestWithoutShadow(t *testing.T) {
-	p := startPool(t, Config{Shadow: func(s pratique.Subject) bool { return s.Repository.Path != "team/differ" }})
+	p := startPool(t, Config{Shadow: func(s pratique.Subject) bool {
+		return s.Repository.Path != "team/differ"
+	}})
 	got, err := p.Inspect(t.Context(), imageThat(t, "differ"))
 	if err != nil || got.Shadow != nil || string(got.CycloneDX) != "{}" {
 		t.Errorf("not chosen: %s, %+v, %v", got.CycloneDX, got.Shadow, err)
 	}
 	p = startPool(t, Config{Command: []string{os.Args[0], verb, "unchecked"}, Shadow: always})
-	if _, err := p.Inspect(t.Context(), imageThat(t, "behave")); pratique.KindOf(err) != pratique.Internal {
+	if _, err := p.Inspect(t.Context(),
+		imageThat(t, "behave")); pratique.KindOf(err) != pratique.Internal {
 		t.Errorf("a child that cannot compare: %v", err)
 	}
 }

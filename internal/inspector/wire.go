@@ -128,7 +128,8 @@ func writeFrame(w io.Writer, v any) error {
 	if len(body) > maxFrame {
 		return fmt.Errorf("message of %d bytes, at most %d are sent", len(body), maxFrame)
 	}
-	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), uint32(len(body))) //nolint:gosec // bounded above
+	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)),
+		uint32(len(body))) //nolint:gosec // bounded above
 	_, err = w.Write(append(frame, body...))
 	return err
 }

@@ -5,10 +5,12 @@ import (
 	"testing"
 )
 
-// TestFold: two names are folded to one exactly if encoding/json reads the one into a field of the other.
+// TestFold: two names are folded to one exactly if encoding/json reads the one into a field of the
+// other.
 func TestFold(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"digest", "DIGEST", "Digest", "dige\u017ft", "DIGE\u017fT", "diges", "digestt", "d\u0131gest", "d\u0130gest", "link", "lin\u212a", "LINK"} {
+	for _, name := range []string{"digest", "DIGEST", "Digest", "dige\u017ft", "DIGE\u017fT",
+		"diges", "digestt", "d\u0131gest", "d\u0130gest", "link", "lin\u212a", "LINK"} {
 		var v struct {
 			Digest, Link bool
 		}

@@ -1,5 +1,5 @@
-// Package keyed has a mutex for each key, such as a subject. It holds within one process. Unlike for a [sync.Mutex],
-// waiting ends with the context.
+// Package keyed has a mutex for each key, such as a subject. It holds within one process. Unlike
+// for a [sync.Mutex], waiting ends with the context.
 package keyed
 
 import (
@@ -30,7 +30,8 @@ type lock struct {
 	users int
 }
 
-// Lock waits for the key's lock and returns the function that frees it. If ctx ends first the error is Unavailable.
+// Lock waits for the key's lock and returns the function that frees it. If ctx ends first the error
+// is Unavailable.
 func (m *Mutex[K]) Lock(ctx context.Context, key K) (unlock func(), err error) {
 	m.mu.Lock()
 	entry := m.held[key]
@@ -56,7 +57,8 @@ func (m *Mutex[K]) Lock(ctx context.Context, key K) (unlock func(), err error) {
 		return func() { <-entry.slot; forget() }, nil
 	case <-ctx.Done():
 		forget()
-		return nil, pratique.Wrap(pratique.Unavailable, "wait for other work on", key.String(), context.Cause(ctx))
+		return nil, pratique.Wrap(pratique.Unavailable, "wait for other work on", key.String(),
+			context.Cause(ctx))
 	}
 }
 
@@ -67,10 +69,13 @@ func (m *Mutex[K]) Held(key K) bool {
 	return m.held[key] != nil
 }
 
-// LockAll waits for the locks of all keys, and returns the function that frees them. They are taken in one order, so that
-// callers whose keys overlap do not wait for each other for ever. The error is that of [Mutex.Lock]; then none is held.
+// LockAll waits for the locks of all keys, and returns the function that frees them. They are taken
+// in one order, so that callers whose keys overlap do not wait for each other for ever. The error
+// is that of [Mutex.Lock]; then none is held.
 func (m *Mutex[K]) LockAll(ctx context.Context, keys ...K) (unlock func(), err error) {
-	sorted := slices.SortedFunc(slices.Values(keys), func(a, b K) int { return cmp.Compare(a.String(), b.String()) })
+	sorted := slices.SortedFunc(slices.Values(keys), func(a, b K) int {
+		return cmp.Compare(a.String(), b.String())
+	})
 	var held []func()
 	unlock = func() {
 		for _, free := range slices.Backward(held) {

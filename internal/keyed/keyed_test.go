@@ -9,11 +9,12 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestLockAll: whoever works on an index holds its images, too, in whichever order they are named, and a subject that is named
-// twice is held once.
+// TestLockAll: whoever works on an index holds its images, too, in whichever order they are named,
+// and a subject that is named twice is held once.
 func TestLockAll(t *testing.T) {
 	var m Mutex[pratique.Subject]
-	one := pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "a"}, Digest: pratique.DigestOf([]byte("1"))}
+	one := pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "a"},
+		Digest: pratique.DigestOf([]byte("1"))}
 	other := one.Sibling(pratique.DigestOf([]byte("2")))
 	var beside sync.WaitGroup
 	for i := range 100 {
@@ -48,7 +49,8 @@ func TestLockAll(t *testing.T) {
 
 func TestLock(t *testing.T) {
 	var m Mutex[pratique.Subject]
-	one := pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "a"}, Digest: pratique.DigestOf([]byte("1"))}
+	one := pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "a"},
+		Digest: pratique.DigestOf([]byte("1"))}
 	other := one.Sibling(pratique.DigestOf([]byte("2")))
 	release, err := m.Lock(t.Context(), one)
 	if err != nil {

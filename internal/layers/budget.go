@@ -24,7 +24,8 @@ type byteBudget struct {
 }
 
 func newByteBudget(limit int64) *byteBudget {
-	return &byteBudget{limit: limit, free: semaphore.NewWeighted(limit), overdraft: make(chan struct{}, 1)}
+	return &byteBudget{limit: limit, free: semaphore.NewWeighted(limit),
+		overdraft: make(chan struct{}, 1)}
 }
 
 // reservation is one layer's share of a budget. It is used by one goroutine at a time.

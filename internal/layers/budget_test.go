@@ -60,7 +60,8 @@ func TestByteBudget(t *testing.T) {
 		if most.Load() > 100<<20 {
 			t.Errorf("%d MiB at once", most.Load()>>20)
 		}
-		// Layers that grow beyond what was guessed: one at a time goes beyond the bound, and all end.
+		// Layers that grow beyond what was guessed: one at a time goes beyond the bound, and all
+		// end.
 		most.Store(0)
 		for range 20 {
 			all.Go(func() { layer(1<<20, 60<<20) })
@@ -69,7 +70,8 @@ func TestByteBudget(t *testing.T) {
 		if m := most.Load(); m > 170<<20 {
 			t.Errorf("%d MiB at once", m>>20)
 		}
-		// One that is larger than the bound comes alone, and is not overtaken for ever by small ones.
+		// One that is larger than the bound comes alone, and is not overtaken for ever by small
+		// ones.
 		large := make(chan int64, 1)
 		for i := range 30 {
 			all.Go(func() { layer(5<<20, 15<<20) })
@@ -124,17 +126,18 @@ func TestFewAtOnce(t *testing.T) {
 	for i := range 12 {
 		l := layerOf(t, i, 30<<10) // guessed at 120 KiB: two fit
 		all.Go(func() {
-			_, release, err := s.Get(t.Context(), l.Descriptor, func(context.Context) (io.ReadCloser, error) {
-				n := open.Add(1)
-				if n > most.Load() {
-					most.Store(n)
-				}
-				if n == 2 {
-					bothOpen()
-				}
-				<-both
-				return closing{bytes.NewReader(l.bytes), func() { open.Add(-1) }}, nil
-			})
+			_, release, err := s.Get(t.Context(), l.Descriptor,
+				func(context.Context) (io.ReadCloser, error) {
+					n := open.Add(1)
+					if n > most.Load() {
+						most.Store(n)
+					}
+					if n == 2 {
+						bothOpen()
+					}
+					<-both
+					return closing{bytes.NewReader(l.bytes), func() { open.Add(-1) }}, nil
+				})
 			if err != nil {
 				t.Error(err)
 			}
@@ -185,8 +188,8 @@ func TestEntriesOfAnImage(t *testing.T) {
 
 const envKilled = "PRATIQUE_TEST_KILLED_STORE"
 
-// TestKilledStore kills a process that fetches into a store and evicts from it, at random points. What the next
-// process is served is right, and nothing else is left.
+// TestKilledStore kills a process that fetches into a store and evicts from it, at random points.
+// What the next process is served is right, and nothing else is left.
 func TestKilledStore(t *testing.T) {
 	if os.Getenv(envKilled) != "" {
 		fetchForEver(t, ".")
@@ -220,7 +223,8 @@ func TestKilledStore(t *testing.T) {
 			sum += info.Size()
 		}
 		if len(rest) > len(stored) || sum > killedRoom || sum != used(s) {
-			t.Errorf("round %d: %d bytes on disk, %d accounted; %v beside %v", round, sum, used(s), rest, stored)
+			t.Errorf("round %d: %d bytes on disk, %d accounted; %v beside %v", round, sum, used(s),
+				rest, stored)
 		}
 		for i := range killedLayers {
 			_, release := fetch(t, s, layerOf(t, i, 200<<10))

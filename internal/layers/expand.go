@@ -46,16 +46,19 @@ type expanded struct {
 	blob    toc.Blob
 }
 
-// form describes the compressed form that was expanded, whose tar stream is in a file, once its table of contents agrees.
+// form describes the compressed form that was expanded, whose tar stream is in a file, once its
+// table of contents agrees.
 func (e expanded) form(ctx context.Context, want Descriptor, tar io.ReaderAt) (compressed, error) {
 	table, err := toc.Check(ctx, e.blob, tar, e.size)
-	return compressed{Digest: want.Digest, MediaType: want.MediaType, Size: want.Size, Table: table, SHA256: e.digest, DiffID: e.diffID}, err
+	return compressed{Digest: want.Digest, MediaType: want.MediaType, Size: want.Size, Table: table,
+		SHA256: e.digest, DiffID: e.diffID}, err
 }
 
 // expand reads a layer to its end and writes its tar stream to w. It returns what it found if
 // digests and sizes match. Reading, hashing and decompressing the input run concurrently with
 // checking, hashing and writing the output.
-func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w io.Writer) (expanded, error) {
+func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor,
+	w io.Writer) (expanded, error) {
 	var found expanded
 	in := &verifyingReader{ctx: ctx, r: body, left: want.Size, hash: newContentHash(want.ID())}
 	source := newReadAheadReader(in)
@@ -64,8 +67,8 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 	out := &expansionLimit{limits: limits, in: source}
 	seen := newHeaders(limits.Entries)
 	err := decompress(source, want.MediaType, &found.blob, out.admit, io.MultiWriter(seen, sum, w))
-	// The digest covers all bytes, also those after the compressed stream or after damage. A layer that we
-	// refused is not read to its end.
+	// The digest covers all bytes, also those after the compressed stream or after damage. A layer
+	// that we refused is not read to its end.
 	var ours *pratique.Error
 	if refused := errors.As(err, &ours); !refused {
 		_, _ = io.CopyBuffer(io.Discard, source, make([]byte, copyBuffer)) // the error is in in.err
@@ -79,16 +82,20 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 	}
 	switch {
 	case in.read != want.Size:
-		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "got %d bytes of %d", in.read, want.Size)
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "got %d bytes of %d",
+			in.read, want.Size)
 	case !in.hash.matches():
-		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the compressed bytes have digest %s", in.hash.digest())
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand,
+			"the compressed bytes have digest %s", in.hash.digest())
 	case errors.Is(err, zstd.ErrWindowSizeExceeded):
-		return expanded{}, pratique.Errorf(pratique.Exhausted, opExpand, "the zstd window is larger than %d MiB", maxWindow>>20)
+		return expanded{}, pratique.Errorf(pratique.Exhausted, opExpand,
+			"the zstd window is larger than %d MiB", maxWindow>>20)
 	case err != nil:
 		return expanded{}, pratique.Wrap(pratique.Corrupt, opExpand, "", err)
 	}
 	if !sum.matches() {
-		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand, "the tar stream has digest %s, the configuration says %s", sum.digest(), want.diffID())
+		return expanded{}, pratique.Errorf(pratique.Corrupt, opExpand,
+			"the tar stream has digest %s, the configuration says %s", sum.digest(), want.diffID())
 	}
 	found.digest, found.diffID = in.hash.digest(), sum.digest()
 	found.size, found.entries = out.written, seen.entries
@@ -98,7 +105,8 @@ func (s *Store) expand(ctx context.Context, body io.Reader, want Descriptor, w i
 
 // decompress detects the compression from the first bytes, as runtimes do. Runtimes disagree on a
 // layer that is declared as plain and is compressed, so that is refused.
-func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int) error, out io.Writer) (err error) {
+func decompress(in io.Reader, mediaType string, blob *toc.Blob, admit func(n int) error,
+	out io.Writer) (err error) {
 	defer pratique.Caught(pratique.Corrupt, opExpand, &err)
 	buffered := bufio.NewReaderSize(in, copyBuffer)
 	magic, err := buffered.Peek(len(zstdMagic))
@@ -219,7 +227,8 @@ func hashFile(ctx context.Context, path string) (pratique.Digest, error) {
 	}
 	defer func() { _ = f.Close() }() // only read
 	h := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, contextio.NewReader(ctx, f), make([]byte, copyBuffer)); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, contextio.NewReader(ctx, f),
+		make([]byte, copyBuffer)); err != nil {
 		return pratique.Digest{}, err
 	}
 	return digestOf(h), nil

@@ -101,7 +101,8 @@ func (f *frames) skip(size int64) error {
 	skipped := toc.Frame{At: f.at + 8, Size: size}
 	first := len(f.blob.Skipped) == 0
 	if first && size > toc.MaxFrame {
-		return pratique.Errorf(pratique.Exhausted, opExpand, "a table of contents of %d bytes, at most %d are read", size, toc.MaxFrame)
+		return pratique.Errorf(pratique.Exhausted, opExpand,
+			"a table of contents of %d bytes, at most %d are read", size, toc.MaxFrame)
 	}
 	var err error
 	if first || size <= footer {

@@ -15,16 +15,18 @@ import (
 	"github.com/pratique-dev/pratique/internal/toc"
 )
 
-// encodings are streams of one frame in all its forms: with and without sums, sizes and windows, in one piece and in
-// blocks, of noise, runs and nothing.
+// encodings are streams of one frame in all its forms: with and without sums, sizes and windows, in
+// one piece and in blocks, of noise, runs and nothing.
 func encodings(t testing.TB) [][]byte {
 	t.Helper()
 	noise := make([]byte, 300_000)
 	_, _ = rand.NewChaCha8([32]byte{7}).Read(noise)
 	var all [][]byte
-	for _, content := range [][]byte{{}, []byte("x"), noise[:200], noise, bytes.Repeat([]byte("run"), 200_000), make([]byte, 400_000)} {
+	for _, content := range [][]byte{{}, []byte("x"), noise[:200], noise,
+		bytes.Repeat([]byte("run"), 200_000), make([]byte, 400_000)} {
 		for _, options := range [][]zstd.EOption{
-			{zstd.WithZeroFrames(true)}, {zstd.WithEncoderCRC(false), zstd.WithZeroFrames(true)}, {zstd.WithSingleSegment(true), zstd.WithZeroFrames(true)},
+			{zstd.WithZeroFrames(true)}, {zstd.WithEncoderCRC(false), zstd.WithZeroFrames(true)},
+			{zstd.WithSingleSegment(true), zstd.WithZeroFrames(true)},
 		} {
 			z, err := zstd.NewWriter(nil, options...)
 			if err != nil {
@@ -82,7 +84,8 @@ func TestFrames(t *testing.T) {
 	}
 	skipped := []byte{0x5f, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 'a', 'b', 'c'}
 	stream = append(stream, skipped...)
-	for _, r := range []io.Reader{bytes.NewReader(stream), iotest.OneByteReader(bytes.NewReader(stream))} {
+	for _, r := range []io.Reader{bytes.NewReader(stream),
+		iotest.OneByteReader(bytes.NewReader(stream))} {
 		got, blob, err := unframe(r)
 		if err != nil || !bytes.Equal(got, content) {
 			t.Fatalf("%d bytes of %d, error %v", len(got), len(content), err)
@@ -90,11 +93,13 @@ func TestFrames(t *testing.T) {
 		if !slices.Equal(blob.Starts, want.Starts) {
 			t.Errorf("frames at %v, want %v", blob.Starts, want.Starts)
 		}
-		if len(blob.Skipped) != 1 || string(blob.Skipped[0].Content) != "abc" || blob.Skipped[0].At != int64(len(stream)-3) {
+		if len(blob.Skipped) != 1 || string(blob.Skipped[0].Content) != "abc" ||
+			blob.Skipped[0].At != int64(len(stream)-3) {
 			t.Errorf("skipped %+v", blob.Skipped)
 		}
 	}
-	for what, behind := range map[string][]byte{"junk": []byte("no frame at all"), "a short end": {0x28, 0xb5}, "data": encodings(t)[2]} {
+	for what, behind := range map[string][]byte{"junk": []byte("no frame at all"),
+		"a short end": {0x28, 0xb5}, "data": encodings(t)[2]} {
 		if _, _, err := unframe(bytes.NewReader(append(bytes.Clone(stream), behind...))); err == nil {
 			t.Errorf("%s behind a skippable frame passes", what)
 		}
@@ -110,7 +115,8 @@ func FuzzFrames(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, stream []byte) {
 		got, _, err := unframe(bytes.NewReader(stream))
-		library, newErr := zstd.NewReader(bytes.NewReader(stream), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		library, newErr := zstd.NewReader(bytes.NewReader(stream), zstd.WithDecoderConcurrency(1),
+			zstd.WithDecoderMaxWindow(maxWindow))
 		if newErr != nil {
 			t.Skip()
 		}

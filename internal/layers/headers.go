@@ -111,7 +111,8 @@ func (h *headers) header() error {
 		return errTar("a block of zeros between two entries")
 	}
 	if h.entries++; h.entries > h.limit {
-		return pratique.Errorf(pratique.Exhausted, "read tar headers", "more than %d entries in one layer", h.limit)
+		return pratique.Errorf(pratique.Exhausted, "read tar headers",
+			"more than %d entries in one layer", h.limit)
 	}
 	if !checksumMatches(b) {
 		return errTar("header %d has a wrong checksum", h.entries)
@@ -123,7 +124,8 @@ func (h *headers) header() error {
 	kind := b[156]
 	if strings.IndexByte("xgLK", kind) >= 0 {
 		if size > maxSpecial {
-			return pratique.Errorf(pratique.Exhausted, "read tar headers", "an extended header of %d bytes, at most %d are read", size, maxSpecial)
+			return pratique.Errorf(pratique.Exhausted, "read tar headers",
+				"an extended header of %d bytes, at most %d are read", size, maxSpecial)
 		}
 		if kind == 'g' {
 			if err := h.checkGlobal(ustarName(b, h.name)); err != nil {
@@ -157,7 +159,8 @@ func (h *headers) entry(b []byte, kind byte, size int64) error {
 	e := h.assemble(b, kind, size)
 	err := h.check(&e)
 	h.size = -1
-	h.path, h.link, h.sparse, h.longName, h.longLink = h.path[:0], h.link[:0], h.sparse[:0], h.longName[:0], h.longLink[:0]
+	h.path, h.link, h.sparse, h.longName, h.longLink = h.path[:0], h.link[:0], h.sparse[:0],
+		h.longName[:0], h.longLink[:0]
 	return err
 }
 
@@ -254,10 +257,12 @@ func (h *headers) setPath(key string, value []byte) {
 func checkPath(path []byte) error {
 	const op = "read tar headers"
 	if len(path) > maxPathBytes {
-		return pratique.Errorf(pratique.Exhausted, op, "a path of %d bytes, at most %d are read", len(path), maxPathBytes)
+		return pratique.Errorf(pratique.Exhausted, op, "a path of %d bytes, at most %d are read",
+			len(path), maxPathBytes)
 	}
 	if depth := bytes.Count(path, []byte("/")); depth > maxPathDepth {
-		return pratique.Errorf(pratique.Exhausted, op, "a path of %d directories, at most %d are read", depth, maxPathDepth)
+		return pratique.Errorf(pratique.Exhausted, op,
+			"a path of %d directories, at most %d are read", depth, maxPathDepth)
 	}
 	if bytes.IndexByte(path, 0) >= 0 {
 		return errTar("a path with a zero byte")

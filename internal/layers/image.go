@@ -1,5 +1,6 @@
-// Package layers keeps image layers on disk: each layer is fetched once, checked against its digest and its
-// diff id while it streams, decompressed once, and then read by every scanner from the same file.
+// Package layers keeps image layers on disk: each layer is fetched once, checked against its digest
+// and its diff id while it streams, decompressed once, and then read by every scanner from the same
+// file.
 package layers
 
 import "github.com/pratique-dev/pratique"

@@ -6,10 +6,11 @@ import (
 	"unicode/utf8"
 )
 
-// containerd, Docker and containers/storage clean names, and treat a name whose last part begins with ".wh." as a
-// whiteout. Names that they interpret differently are refused, because it is not known what would run: names that lead out
-// of the image (containerd cuts the dots off, the others refuse), whiteouts of nothing or of everything, the private names
-// of AUFS, and entries that only one of them unpacks.
+// containerd, Docker and containers/storage clean names, and treat a name whose last part begins
+// with ".wh." as a whiteout. Names that they interpret differently are refused, because it is not
+// known what would run: names that lead out of the image (containerd cuts the dots off, the others
+// refuse), whiteouts of nothing or of everything, the private names of AUFS, and entries that only
+// one of them unpacks.
 const (
 	whiteout = ".wh."
 	opaque   = ".wh..wh..opq"
@@ -181,7 +182,8 @@ func changesFile(key string) bool {
 	case "path", "linkpath", "size", "uid", "gid", "uname", "gname":
 		return true
 	}
-	return strings.HasPrefix(key, "GNU.") || strings.HasPrefix(key, "SCHILY.") || strings.HasPrefix(key, "LIBARCHIVE.")
+	return strings.HasPrefix(key, "GNU.") || strings.HasPrefix(key, "SCHILY.") ||
+		strings.HasPrefix(key, "LIBARCHIVE.")
 }
 
 // isOverlayAttribute reports whether an extended attribute makes an overlay file system show
@@ -201,7 +203,8 @@ func ustarName(b, buffer []byte) []byte {
 		prefix = cString(b[345:476])
 	case strings.HasPrefix(magic, "ustar\x00"):
 		prefix = cString(b[345:500])
-	case magic == "ustar  \x00" && !(gnuTime(b[345:357]) && gnuTime(b[357:369])): // a writer once put a prefix there
+	// a writer once put a prefix there
+	case magic == "ustar  \x00" && !(gnuTime(b[345:357]) && gnuTime(b[357:369])):
 		if text := cString(b[345:500]); ascii(text) {
 			prefix = text
 		}

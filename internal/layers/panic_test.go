@@ -25,7 +25,8 @@ func (p panics) Write([]byte) (int, error) { panic("what was that") }
 
 func (p panics) Close() error { return nil }
 
-// TestPanics: a panic on each of the goroutines that read a layer fails that layer, and another one is read after it.
+// TestPanics: a panic on each of the goroutines that read a layer fails that layer, and another one
+// is read after it.
 func TestPanics(t *testing.T) {
 	t.Parallel()
 	raw := tarOf(t, 1, 3<<20)
@@ -43,10 +44,15 @@ func TestPanics(t *testing.T) {
 		},
 		"looking": func() error { return pump(bytes.NewReader(raw), all, panics{}) },
 		"all of it": func() error {
-			_, _, err := s.Get(t.Context(), bad.Descriptor, func(context.Context) (io.ReadCloser, error) { return panics{bytes.NewReader(raw)}, nil })
+			_, _, err := s.Get(t.Context(), bad.Descriptor, func(context.Context) (io.ReadCloser, error) {
+				return panics{bytes.NewReader(raw)}, nil
+			})
 			return err
 		},
-		"its source": func() error { _, _, err := s.Image(t.Context(), source{bad}, pratique.Subject{}); return err },
+		"its source": func() error {
+			_, _, err := s.Image(t.Context(), source{bad}, pratique.Subject{})
+			return err
+		},
 	} {
 		err := fails()
 		if pratique.KindOf(err) != pratique.Corrupt || !strings.Contains(err.Error(), "panic at") {

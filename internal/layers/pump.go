@@ -46,7 +46,8 @@ func write(to io.Writer, b []byte) (err error) {
 }
 
 // fill reads from into buffers and sends them to full. It allocates buffers only as needed.
-func fill(from io.Reader, admit func(n int) error, full chan<- []byte, empty <-chan []byte, failed <-chan struct{}) (err error) {
+func fill(from io.Reader, admit func(n int) error, full chan<- []byte, empty <-chan []byte,
+	failed <-chan struct{}) (err error) {
 	defer pratique.Caught(pratique.Corrupt, opExpand, &err)
 	made := 0
 	for {

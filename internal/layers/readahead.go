@@ -24,7 +24,8 @@ type chunk struct {
 }
 
 func newReadAheadReader(from io.Reader) *readAheadReader {
-	a := &readAheadReader{full: make(chan chunk, pumpBuffers), empty: make(chan []byte, pumpBuffers), quit: make(chan struct{})}
+	a := &readAheadReader{full: make(chan chunk, pumpBuffers),
+		empty: make(chan []byte, pumpBuffers), quit: make(chan struct{})}
 	go a.read(from)
 	return a
 }

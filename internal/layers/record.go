@@ -14,11 +14,12 @@ import (
 	"github.com/pratique-dev/pratique/internal/dircache"
 )
 
-// rulesVersion is the version of the checks that a layer has to pass. A layer that passed an earlier version is checked
-// again.
+// rulesVersion is the version of the checks that a layer has to pass. A layer that passed an
+// earlier version is checked again.
 const rulesVersion = 2
 
-// layerRecord is stored beside a layer: the number of its headers, and the compressed forms that were verified.
+// layerRecord is stored beside a layer: the number of its headers, and the compressed forms that
+// were verified.
 type layerRecord struct {
 	Rules    int          `json:"rules"`
 	Entries  int64        `json:"entries"`
@@ -114,7 +115,8 @@ func (w *reservingWriter) Write(p []byte) (int, error) {
 		return 0, errExpands("the whole layer store's", w.dir.MaxBytes())
 	}
 	if err := w.dir.Reserve(n); errors.Is(err, dircache.ErrFull) {
-		return 0, pratique.Errorf(pratique.Unavailable, opStore, "the layer store of %d bytes is full of layers in use: give it more room", w.dir.MaxBytes())
+		return 0, pratique.Errorf(pratique.Unavailable, opStore,
+			"the layer store of %d bytes is full of layers in use: give it more room", w.dir.MaxBytes())
 	} else if err != nil {
 		return 0, pratique.Wrap(pratique.Unavailable, "make room for layer", "", err)
 	}

@@ -70,8 +70,8 @@ func nameOf(d pratique.Digest, name pratique.ContentID) pratique.ContentID {
 	return d.ContentID()
 }
 
-// The media types of layers of files. The compression of a compressed layer is detected from its first bytes, as runtimes
-// do.
+// The media types of layers of files. The compression of a compressed layer is detected from its
+// first bytes, as runtimes do.
 var (
 	plainTypes = []string{
 		"application/vnd.oci.image.layer.v1.tar",

@@ -19,14 +19,15 @@ import (
 type Limits struct {
 	// ExpandedBytes is the longest tar stream; 20 GiB.
 	ExpandedBytes int64
-	// Ratio is how many times longer than its compressed bytes a tar stream may be, once it is longer than
-	// RatioFloor; 200 times, 1 GiB.
+	// Ratio is how many times longer than its compressed bytes a tar stream may be, once it is
+	// longer than RatioFloor; 200 times, 1 GiB.
 	Ratio      int64
 	RatioFloor int64
-	// Entries is how many headers the tar stream of one layer, and those of one image together, may have; 1,000,000.
+	// Entries is how many headers the tar stream of one layer, and those of one image together, may
+	// have; 1,000,000.
 	Entries int64
-	// InFlight is how many bytes of all layers may be fetched at a time, compressed and expanded; 4 GiB. A larger layer
-	// is fetched alone.
+	// InFlight is how many bytes of all layers may be fetched at a time, compressed and expanded; 4
+	// GiB. A larger layer is fetched alone.
 	InFlight int64
 }
 
@@ -49,11 +50,12 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Store keeps expanded layers in a directory, by diff id. It is safe for concurrent use; one process at a time may use a
-// directory.
+// Store keeps expanded layers in a directory, by diff id. It is safe for concurrent use; one
+// process at a time may use a directory.
 //
-// A layer is written under another name and renamed when every check has passed. Nothing relies on the disk having kept
-// it: a file that was there when the store was opened is hashed again before its first use.
+// A layer is written under another name and renamed when every check has passed. Nothing relies on
+// the disk having kept it: a file that was there when the store was opened is hashed again before
+// its first use.
 type Store struct {
 	// Limits may be set before the first use.
 	Limits Limits
@@ -69,8 +71,8 @@ type state struct {
 	checked bool // the file was written or hashed by this process
 }
 
-// compressed is a compressed form that was verified to expand to the layer. A manifest may pair any digest with a known
-// diff id, so only verified pairs count.
+// compressed is a compressed form that was verified to expand to the layer. A manifest may pair any
+// digest with a known diff id, so only verified pairs count.
 type compressed struct {
 	Digest    pratique.Digest `json:"digest"`
 	MediaType string          `json:"mediaType"`
@@ -84,7 +86,8 @@ type compressed struct {
 
 // layer describes the form as the descriptor names it.
 func (c compressed) layer(want Descriptor, headers int64) Layer {
-	l := Layer{Digest: want.Digest, DiffID: want.DiffID, DigestName: want.DigestName, DiffIDName: want.DiffIDName, MediaType: want.MediaType,
+	l := Layer{Digest: want.Digest, DiffID: want.DiffID, DigestName: want.DigestName,
+		DiffIDName: want.DiffIDName, MediaType: want.MediaType,
 		Size: want.Size, Entries: headers}
 	if !want.DigestName.IsZero() {
 		l.Digest = c.SHA256
@@ -106,14 +109,16 @@ const (
 	fetchesPerImage = 4
 )
 
-// Open opens the store in dir, and makes it if it is missing. With maxBytes at or below zero it holds 20 GiB. The error is
-// Unavailable if another process has it open.
+// Open opens the store in dir, and makes it if it is missing. With maxBytes at or below zero it
+// holds 20 GiB. The error is Unavailable if another process has it open.
 func Open(dir string, maxBytes int64) (*Store, error) {
 	if maxBytes <= 0 {
 		maxBytes = defaultMaxBytes
 	}
 	s := &Store{}
-	s.budget = sync.OnceValue(func() *byteBudget { return newByteBudget(s.Limits.withDefaults().InFlight) })
+	s.budget = sync.OnceValue(func() *byteBudget {
+		return newByteBudget(s.Limits.withDefaults().InFlight)
+	})
 	var err error
 	if s.dir, err = openDir(dir, maxBytes); err == nil {
 		if err = removeOrphans(dir); err == nil {
@@ -127,16 +132,19 @@ func Open(dir string, maxBytes int64) (*Store, error) {
 // Close lets another process use the directory. Layers in use stay.
 func (s *Store) Close() error { return s.dir.Close() }
 
-// Get returns a layer on disk that has been checked: its compressed bytes against want.Digest and want.Size, its tar
-// stream against want.DiffID. If need be it is fetched with open, once for all concurrent callers. The file stays until
-// release is called, which may be done more than once.
+// Get returns a layer on disk that has been checked: its compressed bytes against want.Digest and
+// want.Size, its tar stream against want.DiffID. If need be it is fetched with open, once for all
+// concurrent callers. The file stays until release is called, which may be done more than once.
 //
-// Bytes that do not match are Corrupt, and a layer that expands too far is Exhausted; neither leaves anything behind. A
-// store that is full of layers in use is Unavailable. Errors of open keep their kind.
-func (s *Store) Get(ctx context.Context, want Descriptor, open func(context.Context) (io.ReadCloser, error)) (Layer, func(), error) {
+// Bytes that do not match are Corrupt, and a layer that expands too far is Exhausted; neither
+// leaves anything behind. A store that is full of layers in use is Unavailable. Errors of open keep
+// their kind.
+func (s *Store) Get(ctx context.Context, want Descriptor, open func(context.Context) (io.ReadCloser,
+	error)) (Layer, func(), error) {
 	none := func() {}
 	if want.Digest.IsZero() || want.DiffID.IsZero() || !IsLayerType(want.MediaType) {
-		return Layer{}, none, pratique.Errorf(pratique.Invalid, opStore, "%s of type %q is not a layer of files", want.Digest, want.MediaType)
+		return Layer{}, none, pratique.Errorf(pratique.Invalid, opStore,
+			"%s of type %q is not a layer of files", want.Digest, want.MediaType)
 	}
 	unlock, err := s.locks.Lock(ctx, want.DiffID)
 	if err != nil {
@@ -186,10 +194,11 @@ func (s *Store) Image(ctx context.Context, from Source, subject pratique.Subject
 		group.Go(func() (err error) {
 			defer pratique.Caught(pratique.Corrupt, opExpand, &err)
 			fetched := false
-			img.Layers[i], releases[i], err = s.Get(ctx, d, func(ctx context.Context) (io.ReadCloser, error) {
-				fetched = true
-				return from.Layer(ctx, remote.Subject.Repository, d)
-			})
+			img.Layers[i], releases[i], err = s.Get(ctx, d,
+				func(ctx context.Context) (io.ReadCloser, error) {
+					fetched = true
+					return from.Layer(ctx, remote.Subject.Repository, d)
+				})
 			if err == nil && !fetched {
 				err = from.Has(ctx, remote.Subject.Repository, d)
 			}
@@ -213,13 +222,14 @@ func (s *Store) countEntries(all []Layer) error {
 		sum += l.Entries
 	}
 	if sum > most {
-		return pratique.Errorf(pratique.Exhausted, opStore, "the layers have %d entries together, at most %d are read", sum, most)
+		return pratique.Errorf(pratique.Exhausted, opStore,
+			"the layers have %d entries together, at most %d are read", sum, most)
 	}
 	return nil
 }
 
-// stored returns a layer that is on disk, in use; nil if there is none. A file from before this process is hashed, and
-// deleted if it is damaged.
+// stored returns a layer that is on disk, in use; nil if there is none. A file from before this
+// process is hashed, and deleted if it is damaged.
 func (s *Store) stored(ctx context.Context, diffID pratique.Digest) (*pinned, error) {
 	p, ok := s.dir.Pin(diffID.Hex())
 	if !ok {
@@ -240,8 +250,10 @@ func (s *Store) stored(ctx context.Context, diffID pratique.Digest) (*pinned, er
 	return nil, pratique.Wrap(pratique.Unavailable, "remove damaged layer", "", s.dir.Drop(p))
 }
 
-// fetch expands a layer into a new file, which gets its name when every check has passed, and returns it in use.
-func (s *Store) fetch(ctx context.Context, want Descriptor, open func(context.Context) (io.ReadCloser, error)) (_ *pinned, err error) {
+// fetch expands a layer into a new file, which gets its name when every check has passed, and
+// returns it in use.
+func (s *Store) fetch(ctx context.Context, want Descriptor,
+	open func(context.Context) (io.ReadCloser, error)) (_ *pinned, err error) {
 	budget, body, err := s.open(ctx, want, open)
 	if err != nil {
 		return nil, err
@@ -271,7 +283,8 @@ func (s *Store) fetch(ctx context.Context, want Descriptor, open func(context.Co
 	if err := temp.Close(); err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "write layer", "", err)
 	}
-	known := &state{checked: true, layerRecord: layerRecord{Rules: rulesVersion, Entries: found.entries, Verified: []compressed{form}}}
+	known := &state{checked: true, layerRecord: layerRecord{Rules: rulesVersion,
+		Entries: found.entries, Verified: []compressed{form}}}
 	p, err := s.dir.Commit(temp.Name(), layerFile(want.DiffID), found.size, out.reserved, known)
 	if err != nil {
 		return nil, pratique.Wrap(pratique.Unavailable, "write layer", "", err)
@@ -280,7 +293,8 @@ func (s *Store) fetch(ctx context.Context, want Descriptor, open func(context.Co
 }
 
 // verify checks another compressed form of a stored layer. Its bytes are not kept.
-func (s *Store) verify(ctx context.Context, p *pinned, want Descriptor, open func(context.Context) (io.ReadCloser, error)) error {
+func (s *Store) verify(ctx context.Context, p *pinned, want Descriptor,
+	open func(context.Context) (io.ReadCloser, error)) error {
 	budget, body, err := s.open(ctx, want, open)
 	if err != nil {
 		return err
@@ -300,12 +314,14 @@ func (s *Store) verify(ctx context.Context, p *pinned, want Descriptor, open fun
 	if err != nil {
 		return err
 	}
-	p.Value.Rules, p.Value.Entries, p.Value.Verified = rulesVersion, found.entries, append(p.Value.Verified, form)
+	p.Value.Rules, p.Value.Entries, p.Value.Verified = rulesVersion, found.entries,
+		append(p.Value.Verified, form)
 	return s.writeRecord(p)
 }
 
 // open waits until the layer fits the budget, and opens its compressed bytes.
-func (s *Store) open(ctx context.Context, want Descriptor, open func(context.Context) (io.ReadCloser, error)) (*reservation, io.ReadCloser, error) {
+func (s *Store) open(ctx context.Context, want Descriptor,
+	open func(context.Context) (io.ReadCloser, error)) (*reservation, io.ReadCloser, error) {
 	budget, err := s.budget().reserve(ctx, want.Size)
 	if err != nil {
 		return nil, nil, err
@@ -319,5 +335,6 @@ func (s *Store) open(ctx context.Context, want Descriptor, open func(context.Con
 }
 
 func errExpands(what string, limit int64) error {
-	return &pratique.Error{Op: opExpand, Kind: pratique.Exhausted, Err: fmt.Errorf("expands to more than %s %d bytes", what, limit)}
+	return &pratique.Error{Op: opExpand, Kind: pratique.Exhausted,
+		Err: fmt.Errorf("expands to more than %s %d bytes", what, limit)}
 }

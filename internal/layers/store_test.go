@@ -34,7 +34,8 @@ func tarOf(t testing.TB, seed, n int) []byte {
 	_, _ = rand.NewChaCha8([32]byte{byte(seed)}).Read(content)
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("file-%d", seed), Size: int64(n), Mode: 0o644}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("file-%d", seed), Size: int64(n),
+		Mode: 0o644}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Write(content); err != nil {
@@ -82,7 +83,8 @@ func layerOf(t testing.TB, seed, n int) *remoteLayer {
 
 func describe(mediaType string, compressed, raw []byte) *remoteLayer {
 	return &remoteLayer{bytes: compressed, Descriptor: Descriptor{
-		Digest: pratique.DigestOf(compressed), DiffID: pratique.DigestOf(raw), MediaType: mediaType, Size: int64(len(compressed))}}
+		Digest: pratique.DigestOf(compressed), DiffID: pratique.DigestOf(raw), MediaType: mediaType,
+		Size: int64(len(compressed))}}
 }
 
 func (l *remoteLayer) open(context.Context) (io.ReadCloser, error) {
@@ -160,9 +162,11 @@ func TestCompressions(t *testing.T) {
 	half := len(raw) / 2
 	for _, l := range []*remoteLayer{
 		describe(gzipLayer, gzipped(t, raw), raw),
-		describe(gzipLayer, append(gzipped(t, raw[:half]), gzipped(t, raw[half:])...), raw), // two members, as eStargz has
+		// two members, as eStargz has
+		describe(gzipLayer, append(gzipped(t, raw[:half]), gzipped(t, raw[half:])...), raw),
 		describe(zstdLayer, zstded(t, raw), raw),
-		describe("application/vnd.docker.image.rootfs.diff.tar.gzip", zstded(t, raw), raw), // the bytes decide
+		// the bytes decide
+		describe("application/vnd.docker.image.rootfs.diff.tar.gzip", zstded(t, raw), raw),
 		describe(plainLayer, raw, raw),
 	} {
 		got, release := fetch(t, s, l)
@@ -207,30 +211,49 @@ func TestBadLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = w.Write(raw)
-	if err = errors.Join(err, w.Flush(), w.Close()); err != nil { // flushed before its size is known, so it names the window
+	// flushed before its size is known, so it names the window
+	if err = errors.Join(err, w.Flush(), w.Close()); err != nil {
 		t.Fatal(err)
 	}
 	tests := map[string]struct {
 		layer *remoteLayer
 		want  pratique.Kind
 	}{
-		"other bytes":       {with(func(l *remoteLayer) { l.bytes = flipped }), pratique.Corrupt},
-		"other layer":       {with(func(l *remoteLayer) { l.bytes = gzipped(t, tarOf(t, 2, 1<<16)); l.Size = int64(len(l.bytes)) }), pratique.Corrupt},
-		"other compression": {with(func(l *remoteLayer) { l.bytes = bytes.Clone(z); l.bytes[9] ^= 1 }), pratique.Corrupt}, // the OS in the header
-		"wrong diff id":     {with(func(l *remoteLayer) { l.DiffID = pratique.DigestOf(nil) }), pratique.Corrupt},
+		"other bytes": {with(func(l *remoteLayer) { l.bytes = flipped }), pratique.Corrupt},
+		"other layer": {with(func(l *remoteLayer) {
+			l.bytes = gzipped(t, tarOf(t, 2, 1<<16))
+			l.Size = int64(len(l.bytes))
+		}), pratique.Corrupt},
+		// the OS in the header
+		"other compression": {with(func(l *remoteLayer) {
+			l.bytes = bytes.Clone(z)
+			l.bytes[9] ^= 1
+		}), pratique.Corrupt},
+		"wrong diff id": {with(func(l *remoteLayer) {
+			l.DiffID = pratique.DigestOf(nil)
+		}), pratique.Corrupt},
 		"truncated":         {with(func(l *remoteLayer) { l.bytes = z[:len(z)-20] }), pratique.Corrupt},
 		"truncated, honest": {describe(gzipLayer, z[:len(z)-20], raw), pratique.Corrupt},
-		"longer":            {with(func(l *remoteLayer) { l.bytes = append(bytes.Clone(z), z...) }), pratique.Corrupt},
-		"junk behind":       {describe(gzipLayer, append(bytes.Clone(z), "junk"...), raw), pratique.Corrupt},
-		"not compressed":    {describe(gzipLayer, []byte("hello"), raw), pratique.Corrupt},
-		"zstd damaged":      {describe(zstdLayer, append(zstded(t, raw)[:1000], make([]byte, 1000)...), raw), pratique.Corrupt},
+		"longer": {with(func(l *remoteLayer) {
+			l.bytes = append(bytes.Clone(z), z...)
+		}), pratique.Corrupt},
+		"junk behind": {describe(gzipLayer, append(bytes.Clone(z), "junk"...), raw),
+			pratique.Corrupt},
+		"not compressed": {describe(gzipLayer, []byte("hello"), raw), pratique.Corrupt},
+		"zstd damaged": {describe(zstdLayer,
+			append(zstded(t, raw)[:1000], make([]byte, 1000)...), raw), pratique.Corrupt},
 		"secretly gzip":     {describe(plainLayer, z, raw), pratique.Corrupt},
 		"gzip bomb":         {describe(gzipLayer, gzipped(t, bomb), bomb), pratique.Exhausted},
 		"zstd bomb":         {describe(zstdLayer, zstded(t, bomb), bomb), pratique.Exhausted},
 		"zstd, wide window": {describe(zstdLayer, wide.Bytes(), raw), pratique.Exhausted},
-		"expands too far":   {describe(plainLayer, make([]byte, 5<<20), make([]byte, 5<<20)), pratique.Exhausted},
-		"not a layer":       {with(func(l *remoteLayer) { l.MediaType = "application/vnd.in-toto+json" }), pratique.Invalid},
-		"no diff id":        {with(func(l *remoteLayer) { l.DiffID = pratique.Digest{} }), pratique.Invalid},
+		"expands too far": {describe(plainLayer, make([]byte, 5<<20), make([]byte, 5<<20)),
+			pratique.Exhausted},
+		"not a layer": {with(func(l *remoteLayer) {
+			l.MediaType = "application/vnd.in-toto+json"
+		}), pratique.Invalid},
+		"no diff id": {with(func(l *remoteLayer) {
+			l.DiffID = pratique.Digest{}
+		}), pratique.Invalid},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -256,8 +279,11 @@ func TestBadLayers(t *testing.T) {
 		t.Parallel()
 		l := describe(gzipLayer, z, raw)
 		s := openStore(t, t.TempDir(), 0)
-		for _, body := range []io.Reader{io.MultiReader(bytes.NewReader(z[:100]), failing{cut}), failing{errors.New("untyped")}} {
-			_, _, err := s.Get(t.Context(), l.Descriptor, func(context.Context) (io.ReadCloser, error) { return io.NopCloser(body), nil })
+		for _, body := range []io.Reader{io.MultiReader(bytes.NewReader(z[:100]), failing{cut}),
+			failing{errors.New("untyped")}} {
+			_, _, err := s.Get(t.Context(), l.Descriptor, func(context.Context) (io.ReadCloser, error) {
+				return io.NopCloser(body), nil
+			})
 			wantKind(t, err, pratique.Unavailable)
 		}
 		_, _, err := s.Get(t.Context(), l.Descriptor, func(context.Context) (io.ReadCloser, error) {
@@ -451,7 +477,8 @@ func TestRestart(t *testing.T) {
 	if err := os.Truncate(filepath.Join(dir, layerFile(torn.DiffID)), 700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, unnoted.DiffID.Hex()+".json"), []byte(`[{"dig`), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, unnoted.DiffID.Hex()+".json"), []byte(`[{"dig`),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	leftovers := []string{"tmp/abc-1", strings.Repeat("1", 64) + ".json"}
@@ -495,7 +522,8 @@ type registryOf struct {
 
 func (r registryOf) Image(context.Context, pratique.Subject) (Remote, error) { return r.remote, nil }
 
-func (r registryOf) Layer(ctx context.Context, _ pratique.Repository, d Descriptor) (io.ReadCloser, error) {
+func (r registryOf) Layer(ctx context.Context, _ pratique.Repository,
+	d Descriptor) (io.ReadCloser, error) {
 	return r.layers[d.Digest].open(ctx)
 }
 
@@ -506,13 +534,16 @@ func (r registryOf) Has(_ context.Context, repo pratique.Repository, d Descripto
 	return nil
 }
 
-// TestLayerOfAnotherRepository: layers that another repository brought are used for an image only if its own has them.
+// TestLayerOfAnotherRepository: layers that another repository brought are used for an image only
+// if its own has them.
 func TestLayerOfAnotherRepository(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, t.TempDir(), 0)
 	l := layerOf(t, 1, 1000)
-	ours := pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "a"}, Digest: pratique.DigestOf([]byte("m"))}
-	from := registryOf{layers: map[pratique.Digest]*remoteLayer{l.Digest: l}, remote: Remote{Subject: ours, Layers: []Descriptor{l.Descriptor}}}
+	ours := pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "a"},
+		Digest: pratique.DigestOf([]byte("m"))}
+	from := registryOf{layers: map[pratique.Digest]*remoteLayer{l.Digest: l},
+		remote: Remote{Subject: ours, Layers: []Descriptor{l.Descriptor}}}
 	for range 2 { // fetched, and known
 		_, release, err := s.Image(t.Context(), from, ours)
 		if err != nil {
@@ -520,7 +551,8 @@ func TestLayerOfAnotherRepository(t *testing.T) {
 		}
 		release()
 	}
-	theirs := elsewhere{from, pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "b"}, Digest: ours.Digest}}
+	theirs := elsewhere{from, pratique.Subject{Repository: pratique.Repository{Registry: "r.test",
+		Path: "b"}, Digest: ours.Digest}}
 	_, _, err := s.Image(t.Context(), theirs, theirs.subject)
 	wantKind(t, err, pratique.NotFound)
 	if l.opened.Load() != 1 || inUse(s) != 0 {
@@ -544,7 +576,8 @@ func TestStoreImage(t *testing.T) {
 	t.Parallel()
 	s := openStore(t, t.TempDir(), 0)
 	source := registryOf{layers: map[pratique.Digest]*remoteLayer{}, remote: Remote{
-		Subject:  pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "a"}, Digest: pratique.DigestOf([]byte("m"))},
+		Subject: pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "a"},
+			Digest: pratique.DigestOf([]byte("m"))},
 		Platform: "linux/amd64", MediaType: "m", Manifest: []byte("m"), Config: []byte("c")}}
 	for i := range 10 {
 		l := layerOf(t, i%9, 1000+i%9) // one layer occurs twice
@@ -588,7 +621,8 @@ func FuzzExpand(f *testing.F) {
 			return
 		}
 		var out bytes.Buffer
-		want := Descriptor{Digest: pratique.DigestOf(b), DiffID: pratique.DigestOf(raw), MediaType: mediaType, Size: int64(len(b))}
+		want := Descriptor{Digest: pratique.DigestOf(b), DiffID: pratique.DigestOf(raw),
+			MediaType: mediaType, Size: int64(len(b))}
 		n, err := s.expand(t.Context(), bytes.NewReader(b), want, &out)
 		if err == nil && (out.String() != string(raw) || n.size != int64(len(raw))) {
 			t.Errorf("expanded to %q", out.Bytes())
@@ -619,7 +653,8 @@ func realLayer(t testing.TB, size int) *remoteLayer {
 		for len(content) < 16<<10 {
 			content = append(content, words[random.Uint64()%uint64(len(words))]...)
 		}
-		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("usr/share/file-%d", n), Size: int64(len(content)), Mode: 0o644}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("usr/share/file-%d", n),
+			Size: int64(len(content)), Mode: 0o644}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write(content); err != nil {
@@ -632,7 +667,8 @@ func realLayer(t testing.TB, size int) *remoteLayer {
 	return describe(gzipLayer, gzipped(t, raw.Bytes()), raw.Bytes())
 }
 
-// BenchmarkGet is the first sight of a layer of 33 MB or so; the rate is that of its compressed bytes.
+// BenchmarkGet is the first sight of a layer of 33 MB or so; the rate is that of its compressed
+// bytes.
 func BenchmarkGet(b *testing.B) {
 	l := realLayer(b, 100<<20)
 	b.SetBytes(int64(len(l.bytes)))
@@ -655,10 +691,12 @@ func BenchmarkGet(b *testing.B) {
 func TestFormsAtOnce(t *testing.T) {
 	t.Parallel()
 	raw := tarOf(t, 1, 1<<16)
-	forms := []*remoteLayer{describe(gzipLayer, gzipped(t, raw), raw), describe(zstdLayer, zstded(t, raw), raw), describe(plainLayer, raw, raw)}
+	forms := []*remoteLayer{describe(gzipLayer, gzipped(t, raw), raw),
+		describe(zstdLayer, zstded(t, raw), raw), describe(plainLayer, raw, raw)}
 	s := openStore(t, t.TempDir(), 0)
 	var all sync.WaitGroup
-	releases := make([]func(), 12) // not called before the end: a mutex would order what is to be seen without order
+	// not called before the end: a mutex would order what is to be seen without order
+	releases := make([]func(), 12)
 	for i := range releases {
 		all.Go(func() {
 			l := forms[i%len(forms)]

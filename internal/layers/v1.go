@@ -30,7 +30,8 @@ var errCompressed = errors.New("the layer store keeps decompressed layers only")
 func (i Image) V1() (v1.Image, error) {
 	const op = "open image"
 	if got := pratique.DigestOf(i.Manifest); got != i.Subject.Digest {
-		return nil, pratique.Wrap(pratique.Corrupt, op, i.Subject.String(), errors.New("the manifest is that of "+got.String()))
+		return nil, pratique.Wrap(pratique.Corrupt, op, i.Subject.String(),
+			errors.New("the manifest is that of "+got.String()))
 	}
 	manifest, err := v1.ParseManifest(bytes.NewReader(i.Manifest))
 	if err != nil {
@@ -61,11 +62,13 @@ type diskImage struct {
 // check compares configuration and layers with the manifest, and replaces other names by sha256
 // digests, so that all scanners use the same name. The raw documents do not change.
 func (d *diskImage) check() error {
-	if id, err := pratique.ParseContentID(d.manifest.Config.Digest.String()); err != nil || !id.Of(d.image.Config) {
+	if id, err := pratique.ParseContentID(d.manifest.Config.Digest.String()); err != nil ||
+		!id.Of(d.image.Config) {
 		return errors.New("the configuration is not the one that the manifest names")
 	}
 	d.manifest.Config.Digest = hash(pratique.DigestOf(d.image.Config))
-	if len(d.image.Layers) != len(d.manifest.Layers) || len(d.image.Layers) != len(d.config.RootFS.DiffIDs) {
+	if len(d.image.Layers) != len(d.manifest.Layers) ||
+		len(d.image.Layers) != len(d.config.RootFS.DiffIDs) {
 		return errors.New("manifest, configuration and layers on disk differ in number")
 	}
 	for n, l := range d.image.Layers {
@@ -73,7 +76,8 @@ func (d *diskImage) check() error {
 			return errors.New("layer " + l.Digest.String() + " is not where the manifest has it")
 		}
 		if nameOf(l.DiffID, l.DiffIDName).String() != d.config.RootFS.DiffIDs[n].String() {
-			return errors.New("layer " + l.Digest.String() + " has another diff id than the configuration says")
+			return errors.New("layer " + l.Digest.String() +
+				" has another diff id than the configuration says")
 		}
 		d.manifest.Layers[n].Digest, d.config.RootFS.DiffIDs[n] = hash(l.Digest), hash(l.DiffID)
 	}
@@ -117,7 +121,8 @@ func (d *diskImage) find(match func(Layer) bool, h v1.Hash) (v1.Layer, error) {
 			return d.layers[n], nil
 		}
 	}
-	return nil, pratique.Errorf(pratique.NotFound, "find layer", "%s is not a layer of %s", h, d.image.Subject)
+	return nil, pratique.Errorf(pratique.NotFound, "find layer", "%s is not a layer of %s", h,
+		d.image.Subject)
 }
 
 // diskLayer is a v1.Layer over a [Layer]. Trivy inspects it by reflection, so it has to be a
@@ -170,8 +175,8 @@ func KindOf(ctx context.Context, err error) pratique.Kind {
 	return pratique.Corrupt
 }
 
-// IsMachineError reports whether an error is a temporary problem of this machine, and not the image's. A missing file is
-// not: parsers look for many that an image need not have.
+// IsMachineError reports whether an error is a temporary problem of this machine, and not the
+// image's. A missing file is not: parsers look for many that an image need not have.
 func IsMachineError(err error) bool {
 	for _, e := range []error{
 		context.Canceled, context.DeadlineExceeded, syscall.ENOSPC, syscall.EDQUOT,

@@ -85,14 +85,21 @@ func TestV1(t *testing.T) {
 
 func TestV1RefusesWhatDoesNotBelongTogether(t *testing.T) {
 	for name, spoil := range map[string]func(*layers.Image){
-		"another manifest":       func(i *layers.Image) { i.Manifest = append(i.Manifest, '\n') },
-		"manifest is no JSON":    func(i *layers.Image) { i.Manifest = []byte("{"); i.Subject.Digest = pratique.DigestOf(i.Manifest) },
+		"another manifest": func(i *layers.Image) { i.Manifest = append(i.Manifest, '\n') },
+		"manifest is no JSON": func(i *layers.Image) {
+			i.Manifest = []byte("{")
+			i.Subject.Digest = pratique.DigestOf(i.Manifest)
+		},
 		"another configuration":  func(i *layers.Image) { i.Config = append(i.Config, '\n') },
 		"configuration is empty": func(i *layers.Image) { i.Config = nil },
 		"a layer too few":        func(i *layers.Image) { i.Layers = i.Layers[:1] },
-		"a layer twice":          func(i *layers.Image) { i.Layers = append(i.Layers[:1:1], i.Layers[0]) },
-		"layers exchanged":       func(i *layers.Image) { i.Layers[0], i.Layers[1] = i.Layers[1], i.Layers[0] },
-		"another diff id":        func(i *layers.Image) { i.Layers[1].DiffID = pratique.DigestOf(nil) },
+		"a layer twice": func(i *layers.Image) {
+			i.Layers = append(i.Layers[:1:1], i.Layers[0])
+		},
+		"layers exchanged": func(i *layers.Image) {
+			i.Layers[0], i.Layers[1] = i.Layers[1], i.Layers[0]
+		},
+		"another diff id": func(i *layers.Image) { i.Layers[1].DiffID = pratique.DigestOf(nil) },
 	} {
 		img := imagetest.Build(t, imagetest.Files{"a": "1"}, imagetest.Files{"b": "2"})
 		spoil(&img)
@@ -102,7 +109,8 @@ func TestV1RefusesWhatDoesNotBelongTogether(t *testing.T) {
 	}
 }
 
-// TestKindOf: an image must not be tried again for a day because it leads a parser to where it may not go.
+// TestKindOf: an image must not be tried again for a day because it leads a parser to where it may
+// not go.
 func TestKindOf(t *testing.T) {
 	wrapped := func(err error) error {
 		return fmt.Errorf("walk error: %w", &fs.PathError{Op: "open", Path: "/etc/shadow", Err: err})
@@ -120,7 +128,8 @@ func TestKindOf(t *testing.T) {
 		{t.Context(), errors.New("no such format"), pratique.Corrupt},
 		{t.Context(), wrapped(syscall.EFBIG), pratique.Exhausted},
 		{t.Context(), wrapped(syscall.ENOSPC), pratique.Unavailable},
-		{t.Context(), pratique.Wrap(pratique.Unavailable, "open layer", "", wrapped(syscall.EACCES)), pratique.Unavailable},
+		{t.Context(), pratique.Wrap(pratique.Unavailable, "open layer", "",
+			wrapped(syscall.EACCES)), pratique.Unavailable},
 		{ended, errors.New("it stopped"), pratique.Unavailable},
 	} {
 		if got := layers.KindOf(test.ctx, test.err); got != test.want {

@@ -63,14 +63,16 @@ func TestLimits(t *testing.T) {
 	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
 		t.Errorf("nobody waits for it: %v is left, %v", left, err)
 	}
-	if _, err := Serve(t.Context(), image, t.TempDir(), Limits{}); pratique.KindOf(err) != pratique.Invalid {
+	if _, err := Serve(t.Context(), image, t.TempDir(),
+		Limits{}); pratique.KindOf(err) != pratique.Invalid {
 		t.Errorf("within limits it is no image: %v", err) // and no more than that
 	}
 }
 
 func TestMost(t *testing.T) {
 	t.Parallel()
-	for size, want := range map[int64]int64{0: 1 << 30, 3 << 20: 1 << 30, 50 << 20: 200 * 50 << 20, 200 << 20: 20 << 30, 1 << 62: 20 << 30} {
+	for size, want := range map[int64]int64{0: 1 << 30, 3 << 20: 1 << 30, 50 << 20: 200 * 50 << 20,
+		200 << 20: 20 << 30, 1 << 62: 20 << 30} {
 		if got, why := (Limits{}).most(size); got != want || why == "" {
 			t.Errorf("a file of %d bytes may become %d, want %d (%s)", size, got, want, why)
 		}

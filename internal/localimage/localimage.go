@@ -83,7 +83,8 @@ func Serve(ctx context.Context, image, tempDir string, limits Limits) (*Server, 
 
 // Ref is the reference of the image.
 func (s *Server) Ref() pratique.ImageRef {
-	return pratique.ImageRef{Repository: pratique.Repository{Registry: s.host, Path: route}}.WithContentID(s.top.Digest)
+	return pratique.ImageRef{Repository: pratique.Repository{Registry: s.host,
+		Path: route}}.WithContentID(s.top.Digest)
 }
 
 var notInNames = regexp.MustCompile(`[^a-z0-9]+`)
@@ -155,7 +156,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	kind, text, _ := strings.Cut(strings.TrimPrefix(path, route+"/"), "/")
 	digest, err := pratique.ParseContentID(text)
-	if err != nil || (kind != "manifests" && kind != "blobs") || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
+	if err != nil || (kind != "manifests" && kind != "blobs") || (r.Method != http.MethodGet &&
+		r.Method != http.MethodHead) {
 		http.NotFound(w, r)
 		return
 	}

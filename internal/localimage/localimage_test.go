@@ -139,12 +139,14 @@ func TestServe(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(diffs) != test.layers || (test.want != nil && m.Subject.Digest != digestOf(t, test.want)) {
+			if len(diffs) != test.layers ||
+				(test.want != nil && m.Subject.Digest != digestOf(t, test.want)) {
 				t.Errorf("%+v with layers %v", m, diffs)
 			}
 			config, err := second.ConfigFile()
 			must(t, err)
-			if last := diffs[len(diffs)-1].String(); test.want != first && last != config.RootFS.DiffIDs[1].String() {
+			if last := diffs[len(diffs)-1].String(); test.want != first &&
+				last != config.RootFS.DiffIDs[1].String() {
 				t.Errorf("the last layer is %s", last)
 			}
 		})
@@ -184,12 +186,16 @@ func TestRefuses(t *testing.T) {
 		"junk":                junk,
 		"a file that was cut": cut,
 		"another name":        sound + ":app:2",
-		"no blobs":            with(func(dir string) { must(t, os.RemoveAll(filepath.Join(dir, "blobs"))) }),
+		"no blobs": with(func(dir string) {
+			must(t, os.RemoveAll(filepath.Join(dir, "blobs")))
+		}),
 		"spoilt blobs": with(func(dir string) {
 			blobs(dir, func(path string) { must(t, os.WriteFile(path, []byte("{}"), 0o600)) })
 		}),
 		"links out of it": with(func(dir string) {
-			blobs(dir, func(path string) { must(t, errors.Join(os.Remove(path), os.Symlink("/etc/passwd", path))) })
+			blobs(dir, func(path string) {
+				must(t, errors.Join(os.Remove(path), os.Symlink("/etc/passwd", path)))
+			})
 		}),
 	} {
 		if _, _, err := fetch(t, image); err == nil {
@@ -200,7 +206,8 @@ func TestRefuses(t *testing.T) {
 
 func TestRepository(t *testing.T) {
 	t.Parallel()
-	for path, want := range map[string]string{"/tmp/My App_v2.tar.gz": "my-app-v2", "app": "app", "/.tar": "image"} {
+	for path, want := range map[string]string{"/tmp/My App_v2.tar.gz": "my-app-v2", "app": "app",
+		"/.tar": "image"} {
 		got := (&Server{path: path}).Repository()
 		if err := got.Validate(); err != nil || got.Path != want {
 			t.Errorf("%s: %s, %v", path, got, err)

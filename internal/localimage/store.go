@@ -43,7 +43,8 @@ func openStore(ctx context.Context, file, tempDir string, limits Limits) (*store
 	if err != nil {
 		return nil, err
 	}
-	s := &store{entries: map[string]section{}, blobs: map[pratique.ContentID]section{}, made: map[pratique.ContentID][]byte{}}
+	s := &store{entries: map[string]section{}, blobs: map[pratique.ContentID]section{},
+		made: map[pratique.ContentID][]byte{}}
 	if info.IsDir() {
 		s.dir = file
 		err = s.index()
@@ -104,7 +105,8 @@ func (s *store) openArchive(ctx context.Context, file, tempDir string, limits Li
 			}
 			s.entries[name] = section{offset, h.Size}
 		case tar.TypeSymlink: // old docker save: a layer that another image has, too
-			links[name] = path.Join(path.Dir(name), h.Linkname) //nolint:gosec // a key of a map, and no path
+			links[name] = path.Join(path.Dir(name),
+				h.Linkname) //nolint:gosec // a key of a map, and no path
 		}
 	}
 	for from, to := range links {
@@ -203,7 +205,8 @@ func (s *store) dockerSave() error {
 		if err != nil {
 			return err
 		}
-		d := descriptor{MediaType: pratique.TypeOCIManifest, Digest: pratique.DigestOf(manifest).ContentID(), Size: int64(len(manifest))}
+		d := descriptor{MediaType: pratique.TypeOCIManifest,
+			Digest: pratique.DigestOf(manifest).ContentID(), Size: int64(len(manifest))}
 		s.made[d.Digest] = manifest
 		if len(image.RepoTags) > 0 {
 			d.Annotations = map[string]string{refName: image.RepoTags[0]}
@@ -223,9 +226,11 @@ func (s *store) blob(name, mediaType string) (descriptor, error) {
 	if _, err := io.Copy(sum, io.NewSectionReader(s.archive, at.offset, at.size)); err != nil {
 		return descriptor{}, err
 	}
-	d := descriptor{MediaType: mediaType, Digest: pratique.DigestFromSum([sha256.Size]byte(sum.Sum(nil))).ContentID(), Size: at.size}
+	d := descriptor{MediaType: mediaType,
+		Digest: pratique.DigestFromSum([sha256.Size]byte(sum.Sum(nil))).ContentID(), Size: at.size}
 	magic := make([]byte, 2)
-	if n, _ := s.archive.ReadAt(magic, at.offset); n == 2 && bytes.Equal(magic, []byte{0x1f, 0x8b}) && strings.HasSuffix(mediaType, ".tar") {
+	if n, _ := s.archive.ReadAt(magic, at.offset); n == 2 &&
+		bytes.Equal(magic, []byte{0x1f, 0x8b}) && strings.HasSuffix(mediaType, ".tar") {
 		d.MediaType += "+gzip"
 	}
 	s.blobs[d.Digest] = at
@@ -248,7 +253,8 @@ func (s *store) open(d pratique.ContentID) (io.ReadCloser, int64, error) {
 		}
 		return io.NopCloser(io.NewSectionReader(s.archive, at.offset, at.size)), at.size, nil
 	}
-	f, err := os.Open(filepath.Join(s.dir, filepath.FromSlash(name))) //nolint:gosec // the name is a digest, parsed
+	f, err := os.Open(filepath.Join(s.dir,
+		filepath.FromSlash(name))) //nolint:gosec // the name is a digest, parsed
 	if err != nil {
 		return nil, 0, err
 	}

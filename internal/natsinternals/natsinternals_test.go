@@ -25,7 +25,8 @@ func TestApprovedVersion(t *testing.T) {
 	t.Parallel()
 	const module = "github.com/nats-io/nats-server/v2"
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-m",
-		"-f", "{{.Version}}{{with .Replace}} replaced by {{.Path}} {{.Version}}{{end}}", module).CombinedOutput()
+		"-f", "{{.Version}}{{with .Replace}} replaced by {{.Path}} {{.Version}}{{end}}",
+		module).CombinedOutput()
 	if err != nil {
 		t.Fatalf("go list: %v\n%s", err, out)
 	}
@@ -84,8 +85,10 @@ func TestErrors(t *testing.T) {
 		{"too large", MessageTooLarge, large},
 		{"no storage", NoStorage, noStorage},
 	} {
-		for _, err := range []error{nil, errors.New("maximum bytes exceeded"), full, failed, large, noStorage} {
-			if got, want := test.is(err), err == test.only; got != want { //nolint:errorlint // errors.Is compares codes alone
+		for _, err := range []error{nil, errors.New("maximum bytes exceeded"), full, failed, large,
+			noStorage} {
+			if got, want := test.is(err),
+				err == test.only; got != want { //nolint:errorlint // errors.Is compares codes alone
 				t.Errorf("%s: %v: %t", test.name, err, got)
 			}
 		}
@@ -129,7 +132,8 @@ func TestDropStaleIndexes(t *testing.T) {
 			t.Fatal(err)
 		}
 		index := filepath.Join(messages, indexFile)
-		for file, content := range map[string][]byte{index: []byte("x"), filepath.Join(messages, "1.blk"): test.block} {
+		for file, content := range map[string][]byte{index: []byte("x"),
+			filepath.Join(messages, "1.blk"): test.block} {
 			if err := os.WriteFile(file, content, 0o600); err != nil {
 				t.Fatal(err)
 			}

@@ -59,7 +59,8 @@ func pool(ca []byte) (*x509.CertPool, error) {
 	found := 0
 	for block, rest := pem.Decode(ca); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
-			return nil, pratique.Errorf(pratique.Invalid, op, "PEM type %q, want CERTIFICATE", pratique.Excerpt(block.Type, 40))
+			return nil, pratique.Errorf(pratique.Invalid, op, "PEM type %q, want CERTIFICATE",
+				pratique.Excerpt(block.Type, 40))
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
@@ -69,7 +70,8 @@ func pool(ca []byte) (*x509.CertPool, error) {
 		found++
 	}
 	if found == 0 {
-		return nil, pratique.Errorf(pratique.Invalid, op, "there is no certificate in it: want PEM, with -----BEGIN CERTIFICATE-----")
+		return nil, pratique.Errorf(pratique.Invalid, op,
+			"there is no certificate in it: want PEM, with -----BEGIN CERTIFICATE-----")
 	}
 	return all, nil
 }

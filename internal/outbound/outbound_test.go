@@ -33,7 +33,8 @@ func TestSetup(t *testing.T) {
 	if err := ask(own); err != nil {
 		t.Error(err)
 	}
-	if err := Explain(ask(nil), "registries[].ca"); err == nil || !strings.Contains(err.Error(), "to registries[].ca") {
+	if err := Explain(ask(nil), "registries[].ca"); err == nil ||
+		!strings.Contains(err.Error(), "to registries[].ca") {
 		t.Errorf("an unknown authority: %v", err)
 	}
 	if err := errors.New("no route"); !errors.Is(Explain(err, "ca"), err) {
@@ -52,7 +53,8 @@ func TestSetup(t *testing.T) {
 }
 
 func TestProxy(t *testing.T) {
-	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy"} {
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy",
+		"NO_PROXY", "no_proxy"} {
 		t.Setenv(name, "")
 	}
 	via := func(url string) string {
@@ -75,8 +77,10 @@ func TestProxy(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://proxy.example.com:3128")
 	t.Setenv("NO_PROXY", ".internal.example.com")
 	for url, want := range map[string]string{
-		"https://registry.example.com/v2/": "proxy.example.com:3128", "https://a.internal.example.com/": "",
-		"https://127.0.0.1:5000/v2/": "", "https://localhost/v2/": "", "http://registry.example.com/v2/": "",
+		"https://registry.example.com/v2/": "proxy.example.com:3128",
+		"https://a.internal.example.com/":  "",
+		"https://127.0.0.1:5000/v2/":       "", "https://localhost/v2/": "",
+		"http://registry.example.com/v2/": "",
 	} {
 		if got := via(url); got != want {
 			t.Errorf("%s: by %q, want %q", url, got, want)

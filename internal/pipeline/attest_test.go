@@ -14,7 +14,8 @@ func TestAttestInOrder(t *testing.T) {
 	m := w.upTo(pratique.StageAttest, "e1", "1.0")
 	w.forget()
 	w.mustHandle(m)
-	w.inOrder("evaluate app", "fact evaluated app", "sign app", "attach app", "fact attested app", "enqueue deploy e1.deploy")
+	w.inOrder("evaluate app", "fact evaluated app", "sign app", "attach app", "fact attested app",
+		"enqueue deploy e1.deploy")
 	w.never("withdraw")
 	w.endsWith("enqueue deploy e1.deploy")
 	same(t, "attached", allowedImage, w.attached("app"))
@@ -25,14 +26,18 @@ func TestAttestInOrder(t *testing.T) {
 	}
 
 	s := w.subject("app")
-	evaluated, attested := pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)), pratique.As[pratique.Attested](w.newest(s, pratique.FactAttested))
-	if attested.Verdict != evaluated.Digest || attested.VSA != w.registry.held[s][pratique.PredicateVSA].Digest || len(attested.Attestations) != 5 {
+	evaluated, attested := pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)),
+		pratique.As[pratique.Attested](w.newest(s, pratique.FactAttested))
+	if attested.Verdict != evaluated.Digest ||
+		attested.VSA != w.registry.held[s][pratique.PredicateVSA].Digest ||
+		len(attested.Attestations) != 5 {
 		t.Errorf("attested %+v of verdict %s", attested, evaluated.Digest)
 	}
 	var stored pratique.Verdict
 	w.document(evaluated.Digest, &stored)
 	same(t, "the stored verdict", evaluated.Verdict, stored)
-	inspected, matched := pratique.As[pratique.Inspected](w.newest(s, pratique.FactInspected)), pratique.As[pratique.Scanned](w.newest(s, pratique.FactScanned))
+	inspected, matched := pratique.As[pratique.Inspected](w.newest(s, pratique.FactInspected)),
+		pratique.As[pratique.Scanned](w.newest(s, pratique.FactScanned))
 	same(t, "verdict", pratique.Verdict{
 		Subject: s, Outcome: pratique.Allow, Profile: w.policy, EvaluatedAt: w.now,
 		Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}},
@@ -66,7 +71,8 @@ func TestSummaryRestsOnWhatIsAttached(t *testing.T) {
 	w.push("e1", "1.0")
 	s := w.subject("app")
 	vsa := w.summary(s)
-	if vsa.Verdict != pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Digest || vsa.Verifier != "https://pratique.test" || vsa.Profile.Digest != w.policy.Digest {
+	if vsa.Verdict != pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Digest ||
+		vsa.Verifier != "https://pratique.test" || vsa.Profile.Digest != w.policy.Digest {
 		t.Errorf("summary %+v", vsa)
 	}
 	if len(vsa.Inputs) != 3 {
@@ -74,7 +80,8 @@ func TestSummaryRestsOnWhatIsAttached(t *testing.T) {
 	}
 	for _, in := range vsa.Inputs {
 		if in.Digest != w.registry.held[s][in.URI].Digest {
-			t.Errorf("input %s is %s, attached is %s", in.URI, in.Digest, w.registry.held[s][in.URI].Digest)
+			t.Errorf("input %s is %s, attached is %s", in.URI, in.Digest,
+				w.registry.held[s][in.URI].Digest)
 		}
 	}
 }
@@ -85,10 +92,13 @@ func TestDenial(t *testing.T) {
 	m := w.upTo(pratique.StageAttest, "e1", "1.0")
 	w.forget()
 	w.mustHandle(m)
-	w.inOrder("evaluate app", "withdraw app", "fact evaluated app", "attach app", "fact attested app", "fact completed app")
+	w.inOrder("evaluate app", "withdraw app", "fact evaluated app", "attach app",
+		"fact attested app", "fact completed app")
 	w.never("sign", "enqueue")
 	same(t, "attached", deniedImage, w.attached("app"))
-	same(t, "end", &pratique.Completed{State: pratique.StateDenied, Outcome: pratique.Deny, Verdict: pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)).Digest, Detail: "CVE-2026-1 in app", Ref: ref("1.0")},
+	same(t, "end", &pratique.Completed{State: pratique.StateDenied, Outcome: pratique.Deny,
+		Verdict: pratique.As[pratique.Evaluated](w.newest(w.subject("app"),
+			pratique.FactEvaluated)).Digest, Detail: "CVE-2026-1 in app", Ref: ref("1.0")},
 		pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)))
 	if len(w.queue) != 2 {
 		t.Errorf("%d messages, want none for the gate", len(w.queue))
@@ -98,7 +108,8 @@ func TestDenial(t *testing.T) {
 	}
 }
 
-// TestDenialWithdrawsTheSignature: an image that was allowed yesterday and is denied today is signed no more.
+// TestDenialWithdrawsTheSignature: an image that was allowed yesterday and is denied today is
+// signed no more.
 func TestDenialWithdrawsTheSignature(t *testing.T) {
 	w := newWorld(t)
 	s := w.subject("app")
@@ -124,7 +135,8 @@ func TestAttestIndex(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	for _, child := range []string{"amd", "arm"} {
-		w.inOrder("evaluate "+child, "fact evaluated "+child, "worst of 2", "fact evaluated index", "sign "+child, "attach "+child, "fact attested "+child,
+		w.inOrder("evaluate "+child, "fact evaluated "+child, "worst of 2", "fact evaluated index",
+			"sign "+child, "attach "+child, "fact attested "+child,
 			"sign index", "attach index", "fact attested index", "enqueue deploy e1.deploy")
 		same(t, "attached to "+child, allowedImage, w.attached(child))
 	}
@@ -132,14 +144,19 @@ func TestAttestIndex(t *testing.T) {
 	same(t, "attached to the index", allowedIndex, w.attached("index"))
 	index := pratique.As[pratique.Evaluated](w.newest(w.subject("index"), pratique.FactEvaluated)).Verdict
 	same(t, "children", []pratique.ChildVerdict{
-		{Child: pratique.Child{Digest: w.digest("amd"), Platform: "linux/amd64"}, Outcome: pratique.Allow},
-		{Child: pratique.Child{Digest: w.digest("arm"), Platform: "linux/arm64"}, Outcome: pratique.Allow},
+		{Child: pratique.Child{Digest: w.digest("amd"), Platform: "linux/amd64"},
+			Outcome: pratique.Allow},
+		{Child: pratique.Child{Digest: w.digest("arm"), Platform: "linux/arm64"},
+			Outcome: pratique.Allow},
 	}, index.Children)
 	same(t, "inputs", []pratique.Input{
-		{Kind: "verdict", Digest: pratique.As[pratique.Evaluated](w.newest(w.subject("amd"), pratique.FactEvaluated)).Digest},
-		{Kind: "verdict", Digest: pratique.As[pratique.Evaluated](w.newest(w.subject("arm"), pratique.FactEvaluated)).Digest},
+		{Kind: "verdict", Digest: pratique.As[pratique.Evaluated](w.newest(w.subject("amd"),
+			pratique.FactEvaluated)).Digest},
+		{Kind: "verdict", Digest: pratique.As[pratique.Evaluated](w.newest(w.subject("arm"),
+			pratique.FactEvaluated)).Digest},
 	}, index.Inputs)
-	if vsa := w.summary(w.subject("index")); vsa.Outcome != pratique.Allow || len(vsa.Inputs) != 2 || vsa.Inputs[0].Digest != index.Inputs[0].Digest {
+	if vsa := w.summary(w.subject("index")); vsa.Outcome != pratique.Allow ||
+		len(vsa.Inputs) != 2 || vsa.Inputs[0].Digest != index.Inputs[0].Digest {
 		t.Errorf("summary of the index %+v", vsa)
 	}
 }
@@ -153,7 +170,8 @@ func TestDeniedChildDeniesTheIndex(t *testing.T) {
 	w.forget()
 	w.mustHandle(m)
 	w.inOrder("fact evaluated amd", "sign amd", "attach amd", "fact attested amd", "attach index")
-	w.inOrder("withdraw arm", "fact evaluated arm", "worst of 2", "withdraw index", "fact evaluated index", "attach arm", "fact attested arm",
+	w.inOrder("withdraw arm", "fact evaluated arm", "worst of 2", "withdraw index",
+		"fact evaluated index", "attach arm", "fact attested arm",
 		"attach index", "fact attested index", "fact completed index")
 	w.never("withdraw amd", "sign arm", "sign index", "enqueue")
 	same(t, "attached to amd", allowedImage, w.attached("amd"))
@@ -163,7 +181,8 @@ func TestDeniedChildDeniesTheIndex(t *testing.T) {
 	same(t, "reasons", []pratique.Reason{
 		{Rule: "severity", Message: "CVE-2026-1 in arm", Finding: "CVE-2026-1", Platform: "linux/arm64"},
 	}, index.Reasons)
-	if child := pratique.As[pratique.Evaluated](w.newest(w.subject("arm"), pratique.FactEvaluated)).Verdict; child.Reasons[0].Platform != "" {
+	if child := pratique.As[pratique.Evaluated](w.newest(w.subject("arm"),
+		pratique.FactEvaluated)).Verdict; child.Reasons[0].Platform != "" {
 		t.Errorf("the child's own reason names a platform: %+v", child.Reasons)
 	}
 	if index.Outcome != pratique.Deny || len(w.queue) != 2 {
@@ -171,8 +190,8 @@ func TestDeniedChildDeniesTheIndex(t *testing.T) {
 	}
 }
 
-// TestAttestIndexFailsAsAWhole: nothing is attested while one child cannot be evaluated, and the index is not while
-// one child cannot be attested.
+// TestAttestIndexFailsAsAWhole: nothing is attested while one child cannot be evaluated, and the
+// index is not while one child cannot be attested.
 func TestAttestIndexFailsAsAWhole(t *testing.T) {
 	for call, before := range map[string][]string{
 		"evaluate arm": {"evaluate amd", "fact evaluated amd"},
@@ -202,7 +221,8 @@ func TestAttestIndexFailsAsAWhole(t *testing.T) {
 // TestAttestErrors fails each call in turn.
 func TestAttestErrors(t *testing.T) {
 	for _, call := range []string{
-		"last resolved app", "last inspected app", "last scanned app", "get", "evaluate app", "last evaluated app", "put", "fact evaluated app",
+		"last resolved app", "last inspected app", "last scanned app", "get", "evaluate app",
+		"last evaluated app", "put", "fact evaluated app",
 		"last attested app", "attach app", "fact attested app", "enqueue deploy e1.deploy",
 	} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Unverified} {
@@ -256,16 +276,20 @@ func TestAttestWithoutEvidence(t *testing.T) {
 			w.facts = append(w.facts, f)
 		}, pratique.Internal},
 		{"no report", func(w *world) {
-			delete(w.documents, pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned)).Report)
+			delete(w.documents,
+				pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned)).Report)
 		}, sentBack},
 		{"report is damaged", func(w *world) {
-			w.documents[pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned)).Report] = []byte("{")
+			w.documents[pratique.As[pratique.Scanned](w.newest(w.subject("app"),
+				pratique.FactScanned)).Report] = []byte("{")
 		}, sentBack},
 		{"no SPDX", func(w *world) {
-			delete(w.documents, pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).SPDX)
+			delete(w.documents,
+				pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).SPDX)
 		}, sentBack},
 		{"CycloneDX is something else", func(w *world) {
-			w.documents[pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).CycloneDX] = []byte("{}")
+			w.documents[pratique.As[pratique.Inspected](w.newest(w.subject("app"),
+				pratique.FactInspected)).CycloneDX] = []byte("{}")
 		}, pratique.Invalid},
 	}
 	for _, tt := range tests {
@@ -296,7 +320,8 @@ func TestNotImageIsNeverAttested(t *testing.T) {
 	manifest.NotImage = "it is a chart"
 	w.manifests[ref("1.0").String()] = manifest
 	w.mustHandle(w.publish(w.event("e1", "1.0")))
-	m := message{stage: pratique.StageAttest, body: w.encode(pipeline.Work{Event: w.event("e2", "1.0"), Subject: w.subject("app")})}
+	m := message{stage: pratique.StageAttest,
+		body: w.encode(pipeline.Work{Event: w.event("e2", "1.0"), Subject: w.subject("app")})}
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Internal, nil)
 	if len(w.registry.held) != 0 {

@@ -37,7 +37,8 @@ func TestManyLabels(t *testing.T) {
 	w.push("e1", "1.0")
 	w.checkFacts()
 	kept := pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).Image
-	if len(kept.Labels) == 0 || len(kept.Labels) > 50 || kept.AllLabels.IsZero() || kept.Labels["approved"] != "yes" {
+	if len(kept.Labels) == 0 || len(kept.Labels) > 50 || kept.AllLabels.IsZero() ||
+		kept.Labels["approved"] != "yes" {
 		t.Errorf("%d labels, document %s", len(kept.Labels), kept.AllLabels)
 	}
 	if seen != 501 {
@@ -47,7 +48,8 @@ func TestManyLabels(t *testing.T) {
 	few := newWorld(t)
 	few.labels = map[string]string{"a": "b"}
 	few.push("e1", "1.0")
-	if kept := pratique.As[pratique.Inspected](few.newest(few.subject("app"), pratique.FactInspected)).Image; kept.Labels["a"] != "b" || !kept.AllLabels.IsZero() {
+	if kept := pratique.As[pratique.Inspected](few.newest(few.subject("app"),
+		pratique.FactInspected)).Image; kept.Labels["a"] != "b" || !kept.AllLabels.IsZero() {
 		t.Errorf("labels %v, document %s", kept.Labels, kept.AllLabels)
 	}
 }
@@ -59,7 +61,8 @@ func TestLongTexts(t *testing.T) {
 	out := committed(production)
 	w.targets[production] = out
 	for i := range 5000 {
-		out.Commit.Files = append(out.Commit.Files, pratique.FileChange{Path: fmt.Sprint(i, ".yaml"), Old: long[:2000], New: "b"})
+		out.Commit.Files = append(out.Commit.Files,
+			pratique.FileChange{Path: fmt.Sprint(i, ".yaml"), Old: long[:2000], New: "b"})
 	}
 	w.push("e1", "1.0")
 	deployed := pratique.As[pratique.Commit](w.newest(w.subject("app"), pratique.FactDeployed))
@@ -67,7 +70,9 @@ func TestLongTexts(t *testing.T) {
 		t.Errorf("%d files and %d more", len(deployed.Files), deployed.MoreFiles)
 	}
 	m := w.publish(w.event("e2", "1.0"))
-	if err := w.inspect().RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body, Attempt: 1, Cause: pratique.Errorf(pratique.Corrupt, "read", "%s", long), Final: true}); err != nil {
+	if err := w.inspect().RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body,
+		Attempt: 1, Cause: pratique.Errorf(pratique.Corrupt, "read", "%s", long),
+		Final: true}); err != nil {
 		t.Fatal(err)
 	}
 	if err := func() error {
@@ -79,14 +84,16 @@ func TestLongTexts(t *testing.T) {
 	w.checkFacts()
 }
 
-// TestDocumentHasAllReasons: the fact and the summary carry what the policy chose, the document everything.
+// TestDocumentHasAllReasons: the fact and the summary carry what the policy chose, the document
+// everything.
 func TestDocumentHasAllReasons(t *testing.T) {
 	w := newWorld(t)
 	w.bad["app"] = true
 	w.mood = func(d *pratique.Decision) {
 		d.AllReasons = append(d.AllReasons, d.Reasons...)
 		for i := range 500 {
-			d.AllReasons = append(d.AllReasons, pratique.Reason{Rule: "severity", Message: fmt.Sprint("another ", i)})
+			d.AllReasons = append(d.AllReasons, pratique.Reason{Rule: "severity",
+				Message: fmt.Sprint("another ", i)})
 		}
 		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "more", Message: "and 500 more"})
 	}
@@ -95,11 +102,13 @@ func TestDocumentHasAllReasons(t *testing.T) {
 	var whole pratique.Verdict
 	w.document(evaluated.Digest, &whole)
 	if len(evaluated.Verdict.Reasons) != 2 || len(whole.Reasons) != 501 {
-		t.Errorf("%d reasons in the fact, %d in the document", len(evaluated.Verdict.Reasons), len(whole.Reasons))
+		t.Errorf("%d reasons in the fact, %d in the document", len(evaluated.Verdict.Reasons),
+			len(whole.Reasons))
 	}
 	// The same verdict again is the same.
 	w.push("e2", "1.0")
-	if again := pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)); again.Digest != evaluated.Digest {
+	if again := pratique.As[pratique.Evaluated](w.newest(w.subject("app"),
+		pratique.FactEvaluated)); again.Digest != evaluated.Digest {
 		t.Error("the same verdict was recorded twice")
 	}
 }

@@ -21,14 +21,16 @@ const RoleOperate = "operate"
 // Cancel ends the work for an event, in the name of by. The reason may be empty, and the subject is
 // zero if the event's ref is not resolved. The caller has checked that the event has not ended. If
 // it ends at the same moment, the first end in the ledger counts.
-func (r *Recorder) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
+func (r *Recorder) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by,
+	reason string) error {
 	w := Work{Event: e, Subject: s}
 	if s.IsZero() { // the ledger may not know the event yet
 		if err := r.Record(ctx, RoleOperate, w, s, &e); err != nil {
 			return err
 		}
 	}
-	completed := pratique.Completed{State: pratique.StateCanceled, By: by, Ref: e.Ref, Detail: "canceled by " + by}
+	completed := pratique.Completed{State: pratique.StateCanceled, By: by, Ref: e.Ref,
+		Detail: "canceled by " + by}
 	if reason != "" {
 		completed.Detail += ": " + reason
 	}

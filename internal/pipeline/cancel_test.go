@@ -8,23 +8,26 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
-// end is how the event ended by the rule that the first end in the ledger counts, unless a commit was written after a
-// cancellation.
+// end is how the event ended by the rule that the first end in the ledger counts, unless a commit
+// was written after a cancellation.
 func end(w *world, event string) (state pratique.State, by string) {
 	for _, f := range w.facts {
 		if pratique.As[pratique.Completed](f) == nil || f.Event != event {
 			continue
 		}
-		if state == "" || state == pratique.StateCanceled && pratique.As[pratique.Completed](f).State == pratique.StateDeployed {
+		if state == "" || state == pratique.StateCanceled &&
+			pratique.As[pratique.Completed](f).State == pratique.StateDeployed {
 			state, by = pratique.As[pratique.Completed](f).State, pratique.As[pratique.Completed](f).By
 		}
 	}
 	return state, by
 }
 
-// TestCancelBeforeAStage: the message leaves the queue when its turn comes, and nothing is done for it.
+// TestCancelBeforeAStage: the message leaves the queue when its turn comes, and nothing is done for
+// it.
 func TestCancelBeforeAStage(t *testing.T) {
-	for stage, subject := range map[string]bool{pratique.StageInspect: false, pratique.StageAttest: true, pratique.StageDeploy: true} {
+	for stage, subject := range map[string]bool{pratique.StageInspect: false,
+		pratique.StageAttest: true, pratique.StageDeploy: true} {
 		w := newWorld(t)
 		m := w.upTo(stage, "e1", "1.0")
 		s := pratique.Subject{}
@@ -54,8 +57,9 @@ func TestCancelBeforeAStage(t *testing.T) {
 	}
 }
 
-// TestCancelAtEveryEdge cancels at each point of a push that goes well, with and without knowing the subject, and
-// with the process dying there, too. The event ends once: as canceled with no commit, or as deployed with one.
+// TestCancelAtEveryEdge cancels at each point of a push that goes well, with and without knowing
+// the subject, and with the process dying there, too. The event ends once: as canceled with no
+// commit, or as deployed with one.
 func TestCancelAtEveryEdge(t *testing.T) {
 	reference := newWorld(t)
 	reference.push("e1", "1.0")
@@ -101,17 +105,21 @@ func TestCancelAtEveryEdge(t *testing.T) {
 				if canceled == 0 {
 					t.Fatalf("%s: never canceled", points[i])
 				}
-				committing := slices.Contains([]string{"deploy:before-commit", "deploy:after-commit", "deploy:before-deployed", "deploy:after-deployed",
-					"deploy:before-answered", "deploy:after-answered", "deploy:before-completed", "deploy:after-completed"}, points[i])
+				committing := slices.Contains([]string{"deploy:before-commit",
+					"deploy:after-commit", "deploy:before-deployed", "deploy:after-deployed",
+					"deploy:before-answered", "deploy:after-answered", "deploy:before-completed",
+					"deploy:after-completed"}, points[i])
 				switch {
-				case state == pratique.StateDeployed && len(w.changes) == 0, state == pratique.StateCanceled && len(w.changes) > 0 && !dies:
+				case state == pratique.StateDeployed &&
+					len(w.changes) == 0, state == pratique.StateCanceled && len(w.changes) > 0 && !dies:
 					t.Errorf("%s: ended as %s with %d commits", points[i], state, len(w.changes))
 				case state != pratique.StateDeployed && state != pratique.StateCanceled:
 					t.Errorf("%s: ended as %q", points[i], state)
 				case !committing && len(w.changes) > 0:
 					t.Errorf("%s: a commit after the cancellation", points[i])
 				}
-				if last, ok := w.lookUp(w.subject("app"), pratique.FactCompleted); !known && i > 1 && (!ok || last.Event != "e1") && state == pratique.StateCanceled && !dies {
+				if last, ok := w.lookUp(w.subject("app"), pratique.FactCompleted); !known &&
+					i > 1 && (!ok || last.Event != "e1") && state == pratique.StateCanceled && !dies {
 					t.Errorf("%s: the image has no end on record", points[i])
 				}
 			}
@@ -136,7 +144,8 @@ func TestRequeue(t *testing.T) {
 		t.Errorf("twice: %+v and %+v, %d messages, %v", first, again, len(w.queue), err)
 	}
 	want := old
-	want.ID, want.Requeues, want.Priority, want.RequeuedBy = first.ID, "e1", pratique.PriorityManual, "alice"
+	want.ID, want.Requeues, want.Priority, want.RequeuedBy = first.ID, "e1",
+		pratique.PriorityManual, "alice"
 	if first != want || first.ID == old.ID {
 		t.Errorf("%+v, want %+v", first, want)
 	}

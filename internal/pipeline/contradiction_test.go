@@ -8,8 +8,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestImageDeniedBesideItsIndex: while an index is evaluated and signed, one of its images gets a worse report and is evaluated by
-// itself. That waits, and so has the last word: the image keeps no signature that its older report brought it.
+// TestImageDeniedBesideItsIndex: while an index is evaluated and signed, one of its images gets a
+// worse report and is evaluated by itself. That waits, and so has the last word: the image keeps no
+// signature that its older report brought it.
 func TestImageDeniedBesideItsIndex(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -44,7 +45,8 @@ func TestImageDeniedBesideItsIndex(t *testing.T) {
 	})
 }
 
-// TestNewerReportWhileEvaluated: nothing is signed from a report that was replaced while it was evaluated.
+// TestNewerReportWhileEvaluated: nothing is signed from a report that was replaced while it was
+// evaluated.
 func TestNewerReportWhileEvaluated(t *testing.T) {
 	w := newWorld(t)
 	w.image("1.0", "arm")
@@ -58,14 +60,15 @@ func TestNewerReportWhileEvaluated(t *testing.T) {
 	}}
 	w.forget()
 	w.mustHandle(index)
-	if end := pratique.As[pratique.Completed](w.newest(w.subject("index"), pratique.FactCompleted)); end.State != pratique.StateDenied {
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("index"),
+		pratique.FactCompleted)); end.State != pratique.StateDenied {
 		t.Errorf("it ended as %s", end.State)
 	}
 	w.never("sign index", "sign arm")
 }
 
-// TestIndexWhoseImageWasDenied: nothing is committed of an index that is allowed when one of its images is denied. It is
-// evaluated again.
+// TestIndexWhoseImageWasDenied: nothing is committed of an index that is allowed when one of its
+// images is denied. It is evaluated again.
 func TestIndexWhoseImageWasDenied(t *testing.T) {
 	w := newWorld(t)
 	w.image("2.0", "index", "linux/amd64 amd", "linux/arm64 arm")
@@ -80,7 +83,8 @@ func TestIndexWhoseImageWasDenied(t *testing.T) {
 		t.Fatalf("it went on to %s", back.stage)
 	}
 	w.mustHandle(w.last())
-	if end := pratique.As[pratique.Completed](w.newest(w.subject("index"), pratique.FactCompleted)); end.State != pratique.StateDenied {
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("index"),
+		pratique.FactCompleted)); end.State != pratique.StateDenied {
 		t.Errorf("it ended as %s", end.State)
 	}
 	w.never("commit")

@@ -8,7 +8,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
-// denied pushes an image that is allowed, and returns the message that has it evaluated again when it is not any more.
+// denied pushes an image that is allowed, and returns the message that has it evaluated again when
+// it is not any more.
 func denied(t *testing.T) (*world, pratique.Subject, message) {
 	t.Helper()
 	w := newWorld(t)
@@ -20,7 +21,8 @@ func denied(t *testing.T) (*world, pratique.Subject, message) {
 
 // TestWithdrawnBeforeAnythingCanFail: whatever fails about a denial, the signature is gone by then.
 func TestWithdrawnBeforeAnythingCanFail(t *testing.T) {
-	for _, call := range []string{"fact evaluated app", "put", "last evaluated app", "attach app", "fact attested app"} {
+	for _, call := range []string{"fact evaluated app", "put", "last evaluated app", "attach app",
+		"fact attested app"} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Exhausted} {
 			w, s, m := denied(t)
 			w.fail[call] = pratique.Errorf(kind, "do", "as told")
@@ -34,31 +36,37 @@ func TestWithdrawnBeforeAnythingCanFail(t *testing.T) {
 	}
 }
 
-// TestDeniedThoughTheSignatureStays: a registry that does not let go of the signature keeps neither the verdict from being
-// recorded nor the other evidence from being attached, and the cause stands.
+// TestDeniedThoughTheSignatureStays: a registry that does not let go of the signature keeps neither
+// the verdict from being recorded nor the other evidence from being attached, and the cause stands.
 func TestDeniedThoughTheSignatureStays(t *testing.T) {
 	w, s, m := denied(t)
 	w.fail["withdraw app"] = pratique.Errorf(pratique.Invalid, "withdraw", "immutable")
 	w.fail["attach app"] = w.fail["withdraw app"]
 	err, _ := w.handle(m)
 	isKind(t, err, pratique.Invalid, w.fail["withdraw app"])
-	if got := pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Verdict.Outcome; got != pratique.Deny {
+	if got := pratique.As[pratique.Evaluated](w.newest(s,
+		pratique.FactEvaluated)).Verdict.Outcome; got != pratique.Deny {
 		t.Errorf("the newest verdict is %s", got)
 	}
 	// The event ends as what it is, and says what is in the way.
-	if err := w.attest().RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body, Attempt: 1, Cause: err, Final: true}); err != nil {
+	if err := w.attest().RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body,
+		Attempt: 1, Cause: err, Final: true}); err != nil {
 		t.Fatal(err)
 	}
 	end := pratique.As[pratique.Completed](w.newest(s, pratique.FactCompleted))
-	if end.State != pratique.StateDenied || end.Verdict != pratique.As[pratique.Evaluated](w.newest(s, pratique.FactEvaluated)).Digest || !strings.Contains(end.Detail, "immutable") {
+	if end.State != pratique.StateDenied ||
+		end.Verdict != pratique.As[pratique.Evaluated](w.newest(s,
+			pratique.FactEvaluated)).Digest || !strings.Contains(end.Detail, "immutable") {
 		t.Errorf("end %+v", end)
 	}
-	if f := pratique.As[pratique.Failed](w.newest(s, pratique.FactFailed)); !f.Final || f.Kind != pratique.Invalid {
+	if f := pratique.As[pratique.Failed](w.newest(s, pratique.FactFailed)); !f.Final ||
+		f.Kind != pratique.Invalid {
 		t.Errorf("failed %+v", f)
 	}
 }
 
-// TestPolicyThatFails: an image that was allowed, and that the policy cannot decide about any more, is denied.
+// TestPolicyThatFails: an image that was allowed, and that the policy cannot decide about any more,
+// is denied.
 func TestPolicyThatFails(t *testing.T) {
 	for _, kind := range []pratique.Kind{pratique.Invalid, pratique.Exhausted} {
 		w := newWorld(t)
@@ -89,7 +97,8 @@ func TestPolicyThatIsSlowOnce(t *testing.T) {
 		delete(w.fail, "evaluate app")
 	}}
 	w.mustHandle(m)
-	if got := pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)).Verdict.Outcome; got != pratique.Allow {
+	if got := pratique.As[pratique.Evaluated](w.newest(w.subject("app"),
+		pratique.FactEvaluated)).Verdict.Outcome; got != pratique.Allow {
 		t.Errorf("the verdict is %s", got)
 	}
 }
@@ -101,15 +110,18 @@ func TestFailureOfAnAllowedImage(t *testing.T) {
 	call := "attach app"
 	w.fail[call] = pratique.Errorf(pratique.Invalid, "attach", "no")
 	err, _ := w.handle(m)
-	if err := w.attest().RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body, Attempt: 1, Cause: err, Final: true}); err != nil {
+	if err := w.attest().RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body,
+		Attempt: 1, Cause: err, Final: true}); err != nil {
 		t.Fatal(err)
 	}
-	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)); end.State != pratique.StateFailed {
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"),
+		pratique.FactCompleted)); end.State != pratique.StateFailed {
 		t.Errorf("end %+v", end)
 	}
 }
 
-// TestDeniedIndexDoesNotWait: a platform that cannot be evaluated, or attested, keeps no denial of the index back.
+// TestDeniedIndexDoesNotWait: a platform that cannot be evaluated, or attested, keeps no denial of
+// the index back.
 func TestDeniedIndexDoesNotWait(t *testing.T) {
 	for _, call := range []string{"evaluate amd", "attach amd"} {
 		w := newWorld(t)
@@ -136,7 +148,8 @@ func TestDeniedIndexDoesNotWait(t *testing.T) {
 	}
 }
 
-// TestNewestVerdictStopsTheGate: while the registry still has a passing summary, a denial that is on record counts.
+// TestNewestVerdictStopsTheGate: while the registry still has a passing summary, a denial that is
+// on record counts.
 func TestNewestVerdictStopsTheGate(t *testing.T) {
 	w := newWorld(t)
 	m := w.upTo(pratique.StageDeploy, "e1", "1.0")
@@ -152,7 +165,8 @@ func TestNewestVerdictStopsTheGate(t *testing.T) {
 	if len(w.changes) != 0 {
 		t.Errorf("the gate was asked for %d changes", len(w.changes))
 	}
-	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)); end.State != pratique.StateDenied {
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"),
+		pratique.FactCompleted)); end.State != pratique.StateDenied {
 		t.Errorf("end %+v", end)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline/attesting"
 )
 
-// TestDenialsAreTriedAgain: while work goes on it is not in the way, then it asks, the more seldom the longer it takes,
-// and an index is asked for once, however many of its platforms are denied.
+// TestDenialsAreTriedAgain: while work goes on it is not in the way, then it asks, the more seldom
+// the longer it takes, and an index is asked for once, however many of its platforms are denied.
 func TestDenialsAreTriedAgain(t *testing.T) {
 	w := newWorld(t)
 	index := w.subject("index")
@@ -49,7 +49,9 @@ func TestDenialsAreTriedAgain(t *testing.T) {
 	if err := json.Unmarshal(w.last().body, &job); err != nil {
 		t.Fatal(err)
 	}
-	if w.last().stage != pratique.StageAttest || job.Subject != index || job.Event.Ref.Tag != "2.0" || job.Event.Priority != pratique.PriorityRescan || !job.Event.OccurredAt.Equal(push.ReceivedAt) {
+	if w.last().stage != pratique.StageAttest || job.Subject != index ||
+		job.Event.Ref.Tag != "2.0" || job.Event.Priority != pratique.PriorityRescan ||
+		!job.Event.OccurredAt.Equal(push.ReceivedAt) {
 		t.Errorf("job %+v", job)
 	}
 	asked := 0
@@ -73,7 +75,8 @@ func TestContradictedIndex(t *testing.T) {
 		Now: func() time.Time { return w.now }, Batches: queue{w}, Log: slog.New(slog.DiscardHandler),
 		Pending: func(pratique.Subject, int) ([]pratique.PendingDenial, pratique.Subject, error) {
 			return []pratique.PendingDenial{{
-				Subject: index, Since: w.now, Contradicted: true, Pushed: index, Push: w.event("e1", "2.0"), Idle: true,
+				Subject: index, Since: w.now, Contradicted: true, Pushed: index,
+				Push: w.event("e1", "2.0"), Idle: true,
 			}}, pratique.Subject{}, nil
 		},
 	}
@@ -87,18 +90,25 @@ func TestContradictedIndex(t *testing.T) {
 	}
 }
 
-// TestManyDenials: those at the front, which are not due, keep none behind them from being tried again.
+// TestManyDenials: those at the front, which are not due, keep none behind them from being tried
+// again.
 func TestManyDenials(t *testing.T) {
 	w := newWorld(t)
 	push := w.event("e1", "2.0")
 	var all []pratique.PendingDenial
 	for i := range 1200 {
 		s := w.subject(fmt.Sprint("app ", i))
-		all = append(all, pratique.PendingDenial{Subject: s, Since: w.now, Pushed: s, Push: push, Idle: i > 1100})
+		all = append(all, pratique.PendingDenial{Subject: s, Since: w.now, Pushed: s, Push: push,
+			Idle: i > 1100})
 	}
-	d := &attesting.Denials{Now: func() time.Time { return w.now }, Batches: queue{w}, Log: slog.New(slog.DiscardHandler)}
-	d.Pending = func(after pratique.Subject, limit int) ([]pratique.PendingDenial, pratique.Subject, error) {
-		from := 1 + slices.IndexFunc(all, func(p pratique.PendingDenial) bool { return p.Subject == after })
+	d := &attesting.Denials{Now: func() time.Time {
+		return w.now
+	}, Batches: queue{w}, Log: slog.New(slog.DiscardHandler)}
+	d.Pending = func(after pratique.Subject, limit int) ([]pratique.PendingDenial,
+		pratique.Subject, error) {
+		from := 1 + slices.IndexFunc(all, func(p pratique.PendingDenial) bool {
+			return p.Subject == after
+		})
 		to := min(from+limit, len(all))
 		if to == len(all) {
 			return all[from:], pratique.Subject{}, nil

@@ -18,8 +18,10 @@ func TestDeployInOrder(t *testing.T) {
 	w.mustHandle(m)
 	w.inOrder("commit app", "fact deployed app", "fact answered app", "fact completed app")
 	w.endsWith("fact completed app")
-	// What the commit says of verdict and policy is the gate's business: it reads the signed summary.
-	same(t, "change", []pratique.Change{{Subject: w.subject("app"), Tag: "1.0", Event: "e1", PushedAt: w.now}}, w.changes)
+	// What the commit says of verdict and policy is the gate's business: it reads the signed
+	// summary.
+	same(t, "change", []pratique.Change{{Subject: w.subject("app"), Tag: "1.0", Event: "e1",
+		PushedAt: w.now}}, w.changes)
 }
 
 func TestDeployEnds(t *testing.T) {
@@ -29,14 +31,20 @@ func TestDeployEnds(t *testing.T) {
 		targets map[string]deploy.Outcome
 		want    pratique.Completed
 	}{
-		{"one target", map[string]deploy.Outcome{"a": committed("a")}, pratique.Completed{State: pratique.StateDeployed}},
-		{"two targets", map[string]deploy.Outcome{"a": committed("a"), "b": committed("b")}, pratique.Completed{State: pratique.StateDeployed}},
-		{"one has no place", map[string]deploy.Outcome{"a": {State: pratique.StateAllowed, Detail: "no place"}, "b": committed("b")},
+		{"one target", map[string]deploy.Outcome{"a": committed("a")},
+			pratique.Completed{State: pratique.StateDeployed}},
+		{"two targets", map[string]deploy.Outcome{"a": committed("a"), "b": committed("b")},
+			pratique.Completed{State: pratique.StateDeployed}},
+		{"one has no place", map[string]deploy.Outcome{"a": {State: pratique.StateAllowed,
+			Detail: "no place"}, "b": committed("b")},
 			pratique.Completed{State: pratique.StateDeployed, Detail: "no place"}},
 		{"no target", nil, pratique.Completed{State: pratique.StateAllowed, Detail: "nobody asks"}},
-		{"superseded", map[string]deploy.Outcome{"a": moved}, pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
-		{"superseded in one", map[string]deploy.Outcome{"a": committed("a"), "b": moved}, pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
-		{"reverted in one", map[string]deploy.Outcome{"a": moved, "b": {State: pratique.StateReverted, Detail: "taken away"}},
+		{"superseded", map[string]deploy.Outcome{"a": moved},
+			pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
+		{"superseded in one", map[string]deploy.Outcome{"a": committed("a"), "b": moved},
+			pratique.Completed{State: pratique.StateSuperseded, Detail: "moved on"}},
+		{"reverted in one", map[string]deploy.Outcome{"a": moved,
+			"b": {State: pratique.StateReverted, Detail: "taken away"}},
 			pratique.Completed{State: pratique.StateReverted, Detail: "taken away; moved on"}},
 	}
 	for _, tt := range tests {
@@ -45,10 +53,14 @@ func TestDeployEnds(t *testing.T) {
 			w.targets = tt.targets
 			w.push("e1", "1.0")
 			tt.want.Ref, tt.want.Outcome = ref("1.0"), pratique.Allow
-			tt.want.Verdict = pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)).Digest
-			same(t, "end", &tt.want, pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)))
+			tt.want.Verdict = pratique.As[pratique.Evaluated](w.newest(w.subject("app"),
+				pratique.FactEvaluated)).Digest
+			same(t, "end", &tt.want,
+				pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)))
 			for name, out := range tt.targets {
-				onRecord := slices.ContainsFunc(w.facts, func(f pratique.Fact) bool { return f.Kind() == pratique.FactDeployed && f.Target() == name })
+				onRecord := slices.ContainsFunc(w.facts, func(f pratique.Fact) bool {
+					return f.Kind() == pratique.FactDeployed && f.Target() == name
+				})
 				if onRecord != (out.Commit != nil) {
 					t.Errorf("a commit to %s is on record: %v", name, onRecord)
 				}
@@ -57,8 +69,8 @@ func TestDeployEnds(t *testing.T) {
 	}
 }
 
-// TestCommitsBesideAnError: the first target has its commit when the second fails. The commit exists, so it is on
-// record, even if no later attempt succeeds; and the event is not over.
+// TestCommitsBesideAnError: the first target has its commit when the second fails. The commit
+// exists, so it is on record, even if no later attempt succeeds; and the event is not over.
 func TestCommitsBesideAnError(t *testing.T) {
 	w := newWorld(t)
 	m := w.upTo(pratique.StageDeploy, "e1", "1.0")
@@ -76,15 +88,17 @@ func TestCommitsBesideAnError(t *testing.T) {
 	isKind(t, err, pratique.Unavailable, w.fail["commit app"])
 }
 
-// TestTargetsWaitForNobody: each target has a message of its own. One that cannot be written delays no other, and the event
-// ends with the last of them, whichever that is.
+// TestTargetsWaitForNobody: each target has a message of its own. One that cannot be written delays
+// no other, and the event ends with the last of them, whichever that is.
 func TestTargetsWaitForNobody(t *testing.T) {
 	w := newWorld(t)
 	w.targets = map[string]deploy.Outcome{"a": {}, "b": committed("b"), "c": committed("c")}
 	down := pratique.Errorf(pratique.Unavailable, "push", "the server is down")
 	w.fail["commit a app"] = down
 	w.mustHandle(w.upTo(pratique.StageDeploy, "e1", "1.0"))
-	jobs := slices.DeleteFunc(slices.Clone(w.queue), func(m message) bool { return m.stage != pratique.StageDeploy })[1:]
+	jobs := slices.DeleteFunc(slices.Clone(w.queue), func(m message) bool {
+		return m.stage != pratique.StageDeploy
+	})[1:]
 	if len(jobs) != 3 {
 		t.Fatalf("%d messages for three targets", len(jobs))
 	}
@@ -97,7 +111,8 @@ func TestTargetsWaitForNobody(t *testing.T) {
 		t.Fatal("the event ended before all targets answered")
 	}
 	d := w.deploy()
-	if err := d.RecordFailure(t.Context(), pipeline.Failure{Stage: string(pratique.StageDeploy), Body: jobs[0].body, Attempt: 9, Cause: down, Final: true}); err != nil {
+	if err := d.RecordFailure(t.Context(), pipeline.Failure{Stage: string(pratique.StageDeploy),
+		Body: jobs[0].body, Attempt: 9, Cause: down, Final: true}); err != nil {
 		t.Fatal(err)
 	}
 	end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted))
@@ -105,7 +120,9 @@ func TestTargetsWaitForNobody(t *testing.T) {
 		t.Errorf("%+v", end)
 	}
 	for _, name := range []string{"b", "c"} {
-		if !slices.ContainsFunc(w.facts, func(f pratique.Fact) bool { return f.Kind() == pratique.FactDeployed && f.Target() == name }) {
+		if !slices.ContainsFunc(w.facts, func(f pratique.Fact) bool {
+			return f.Kind() == pratique.FactDeployed && f.Target() == name
+		}) {
 			t.Errorf("%s has no commit on record", name)
 		}
 	}
@@ -128,13 +145,15 @@ func TestOneSummaryForAllTargets(t *testing.T) {
 	for ; first < len(w.queue); first++ {
 		w.mustHandle(w.queue[first])
 	}
-	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"), pratique.FactCompleted)); end.State != pratique.StateDeployed {
+	if end := pratique.As[pratique.Completed](w.newest(w.subject("app"),
+		pratique.FactCompleted)); end.State != pratique.StateDeployed {
 		t.Errorf("%+v", end)
 	}
 }
 
 func TestDeployErrors(t *testing.T) {
-	for _, call := range []string{"commit app", "fact deployed app", "fact answered app", "last answered app", "fact completed app"} {
+	for _, call := range []string{"commit app", "fact deployed app", "fact answered app",
+		"last answered app", "fact completed app"} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Denied, pratique.Conflict} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {
 				w := newWorld(t)
@@ -153,8 +172,9 @@ func TestDeployErrors(t *testing.T) {
 	}
 }
 
-// TestRefusedSummaryIsMadeAnew: the gate refuses the summary, because it is too old by now or not what this
-// service would write. The attest stage signs another one, once; then the gate's word stands.
+// TestRefusedSummaryIsMadeAnew: the gate refuses the summary, because it is too old by now or not
+// what this service would write. The attest stage signs another one, once; then the gate's word
+// stands.
 func TestRefusedSummaryIsMadeAnew(t *testing.T) {
 	for _, kind := range []pratique.Kind{pratique.Stale, pratique.Unverified} {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -180,7 +200,8 @@ func TestRefusedSummaryIsMadeAnew(t *testing.T) {
 	}
 }
 
-// TestOtherVerifierSignsAnew: an unchanged verdict is stated again when the verifier's id has changed.
+// TestOtherVerifierSignsAnew: an unchanged verdict is stated again when the verifier's id has
+// changed.
 func TestOtherVerifierSignsAnew(t *testing.T) {
 	w := newWorld(t)
 	w.push("e1", "1.0")

@@ -26,10 +26,12 @@ func TestExtras(t *testing.T) {
 		t.Errorf("stored %+v", stored)
 	}
 	verdict := pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated)).Verdict
-	if verdict.Outcome != pratique.Deny || len(verdict.Reasons) != 1 || verdict.Reasons[0].Rule != "secret" {
+	if verdict.Outcome != pratique.Deny || len(verdict.Reasons) != 1 ||
+		verdict.Reasons[0].Rule != "secret" {
 		t.Errorf("verdict %+v", verdict)
 	}
-	if last := verdict.Inputs[len(verdict.Inputs)-1]; last.Kind != "extras" || last.Digest != inspected.Extras {
+	if last := verdict.Inputs[len(verdict.Inputs)-1]; last.Kind != "extras" ||
+		last.Digest != inspected.Extras {
 		t.Errorf("inputs %+v", verdict.Inputs)
 	}
 }

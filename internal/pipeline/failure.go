@@ -27,7 +27,8 @@ func (b *Base) RecordFailure(ctx context.Context, f Failure) error {
 
 // RecordFailureAs is RecordFailure for a stage that ends an event in its own way. The detail names
 // the stage and the cause.
-func (b *Base) RecordFailureAs(ctx context.Context, f Failure, end func(w Work, detail string) error) error {
+func (b *Base) RecordFailureAs(ctx context.Context, f Failure,
+	end func(w Work, detail string) error) error {
 	w, err := DecodeWork(f.Body)
 	if err != nil {
 		if !f.Final && !pratique.KindOf(err).Permanent() { // another process may understand it
@@ -54,7 +55,8 @@ func (b *Base) RecordFailureAs(ctx context.Context, f Failure, end func(w Work, 
 		}
 	}
 	failed := pratique.Failed{
-		Stage: f.Stage, Kind: pratique.KindOf(f.Cause), Message: Excerpt(f.Cause.Error()), Ref: w.Event.Ref,
+		Stage: f.Stage, Kind: pratique.KindOf(f.Cause), Message: Excerpt(f.Cause.Error()),
+		Ref:    w.Event.Ref,
 		Target: w.Target, Attempts: f.Attempt, Final: f.Final,
 	}
 	if err := b.Record(ctx, f.Stage, w, w.Subject, &failed); err != nil {

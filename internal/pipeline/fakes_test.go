@@ -94,9 +94,11 @@ func (p parser) Inspect(_ context.Context, img layers.Image) (pratique.Inspectio
 	}
 	return pratique.Inspection{
 		Extras: p.lookFor(),
-		Image:  pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1, Labels: p.labels},
+		Image: pratique.ImageConfig{Digest: img.Subject.Digest, Platform: "linux/amd64", Layers: 1,
+			Labels: p.labels},
 		Inventory: pratique.Inventory{Scanner: p.scanner, Lists: []pratique.PackageList{
-			{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: name, Version: "1"}}},
+			{Class: pratique.ClassOS, Type: "debian",
+				Packages: []pratique.Package{{Name: name, Version: "1"}}},
 		}},
 		SPDX:      []byte(`{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"` + name + `"}`),
 		CycloneDX: []byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"serialNumber":"` + name + `"}`),
@@ -111,7 +113,8 @@ func (p parser) lookFor() *pratique.Extras {
 	return &pratique.Extras{Scanner: p.scanner, Kinds: p.extras}
 }
 
-func (p parser) Match(_ context.Context, parts []pratique.Inventory, _ scanner.DatabaseDir) ([]pratique.Report, error) {
+func (p parser) Match(_ context.Context, parts []pratique.Inventory,
+	_ scanner.DatabaseDir) ([]pratique.Report, error) {
 	var all []pratique.Report
 	for _, inv := range parts {
 		name := inv.Lists[0].Packages[0].Name
@@ -121,8 +124,9 @@ func (p parser) Match(_ context.Context, parts []pratique.Inventory, _ scanner.D
 		r := pratique.Report{Scanner: inv.Scanner, Coverage: &pratique.Coverage{}}
 		if p.bad[name] {
 			r.Findings = []pratique.Finding{{
-				ID: "CVE-2026-1", Package: name, Installed: "1", Fixed: "2", Severity: pratique.SeverityCritical,
-				Class: pratique.ClassOS, Type: "debian",
+				ID: "CVE-2026-1", Package: name, Installed: "1", Fixed: "2",
+				Severity: pratique.SeverityCritical,
+				Class:    pratique.ClassOS, Type: "debian",
 			}}
 		}
 		all = append(all, r)
@@ -148,13 +152,16 @@ func (p policy) Evaluate(_ context.Context, e attesting.Evidence) (pratique.Deci
 	if p.evaluated != nil {
 		p.evaluated(e)
 	}
-	d := pratique.Decision{Outcome: pratique.Allow, Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}}}
+	d := pratique.Decision{Outcome: pratique.Allow,
+		Notes: []pratique.Reason{{Rule: "note", Message: "looked at"}}}
 	for _, f := range e.Report.Findings {
 		d.Outcome = pratique.Deny
-		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "severity", Message: f.ID + " in " + f.Package, Finding: f.ID})
+		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "severity", Message: f.ID + " in " +
+			f.Package, Finding: f.ID})
 	}
 	if e.Extras != nil && len(e.Extras.Secrets) > 0 {
-		d.Outcome, d.Reasons = pratique.Deny, append(d.Reasons, pratique.Reason{Rule: "secret", Message: e.Extras.Secrets[0].Title})
+		d.Outcome, d.Reasons = pratique.Deny,
+			append(d.Reasons, pratique.Reason{Rule: "secret", Message: e.Extras.Secrets[0].Title})
 	}
 	if p.mood != nil {
 		p.mood(&d)
@@ -162,7 +169,8 @@ func (p policy) Evaluate(_ context.Context, e attesting.Evidence) (pratique.Deci
 	return d, nil
 }
 
-func (p policy) Worst(all []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
+func (p policy) Worst(all []pratique.PlatformDecision,
+	uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
 	if err := p.do("worst of %d", len(all)); err != nil {
 		return pratique.Decision{}, nil, err
 	}
@@ -170,7 +178,8 @@ func (p policy) Worst(all []pratique.PlatformDecision, uninspected []pratique.Un
 	var verdicts []pratique.ChildVerdict
 	for _, u := range uninspected {
 		d.Outcome = pratique.Deny
-		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "platform_not_inspected", Message: u.Reason, Platform: u.Platform})
+		d.Reasons = append(d.Reasons, pratique.Reason{Rule: "platform_not_inspected",
+			Message: u.Reason, Platform: u.Platform})
 	}
 	for _, c := range all {
 		if c.Decision.Outcome != pratique.Allow {
@@ -185,8 +194,8 @@ func (p policy) Worst(all []pratique.PlatformDecision, uninspected []pratique.Un
 	return d, verdicts, nil
 }
 
-// registry holds attestations as the real store does: an envelope that says the same is kept, one of the same
-// predicate type is replaced, and no signature withdraws the one that is there.
+// registry holds attestations as the real store does: an envelope that says the same is kept, one
+// of the same predicate type is replaced, and no signature withdraws the one that is there.
 type registry struct {
 	*world
 	key  signertest.Key
@@ -202,7 +211,8 @@ func newRegistry(w *world) *registry {
 	return &registry{world: w, key: signertest.NewKey(1), held: map[pratique.Subject]map[string]held{}}
 }
 
-func (r *registry) Open(_ context.Context, s pratique.Subject, v signer.Verifier, own pratique.Identity) (oci.Session, error) {
+func (r *registry) Open(_ context.Context, s pratique.Subject, v signer.Verifier,
+	own pratique.Identity) (oci.Session, error) {
 	if v != r.key || own != r.key.Identity() {
 		r.t.Errorf("opened as %v", own)
 	}
@@ -223,7 +233,8 @@ func (a session) Upload(_ context.Context, e signer.Signed) error {
 	return errors.Join(err, a.ask("upload %s", short[e.PredicateType()]))
 }
 
-func (a session) Attach(_ context.Context, sig signer.SimpleSignature, envelopes []signer.Signed) ([]pratique.Attestation, error) {
+func (a session) Attach(_ context.Context, sig signer.SimpleSignature,
+	envelopes []signer.Signed) ([]pratique.Attestation, error) {
 	r, s := a.registry, a.subject
 	if !sig.IsZero() {
 		_ = r.do("sign %s", r.name(s))
@@ -277,7 +288,8 @@ func (r *registry) keep(s pratique.Subject, predicate string, payload []byte) he
 		return old
 	}
 	return held{payload: payload, Attestation: pratique.Attestation{
-		PredicateType: predicate, Digest: pratique.DigestOf(payload), Size: int64(len(payload)), Signer: r.key.Identity(), Format: pratique.FormatCosignTags,
+		PredicateType: predicate, Digest: pratique.DigestOf(payload), Size: int64(len(payload)),
+		Signer: r.key.Identity(), Format: pratique.FormatCosignTags,
 	}}
 }
 
@@ -286,7 +298,9 @@ func (r *registry) list(s pratique.Subject) []pratique.Attestation {
 	for _, h := range r.held[s] {
 		out = append(out, h.Attestation)
 	}
-	slices.SortFunc(out, func(a, b pratique.Attestation) int { return strings.Compare(a.PredicateType, b.PredicateType) })
+	slices.SortFunc(out, func(a, b pratique.Attestation) int {
+		return strings.Compare(a.PredicateType, b.PredicateType)
+	})
 	return out
 }
 
@@ -308,11 +322,13 @@ func (w *world) attached(name string) []string {
 
 // What an image or an index has attached, by its verdict.
 var (
-	allowedImage, deniedImage = []string{"cyclonedx", "signature", "spdx", "vsa", "vuln"}, []string{"cyclonedx", "spdx", "vsa", "vuln"}
+	allowedImage, deniedImage = []string{"cyclonedx", "signature", "spdx", "vsa", "vuln"},
+		[]string{"cyclonedx", "spdx", "vsa", "vuln"}
 	allowedIndex, deniedIndex = []string{"signature", "vsa"}, []string{"vsa"}
 )
 
-func (r *registry) Holds(_ context.Context, s pratique.Subject, all []pratique.Attestation) (bool, error) {
+func (r *registry) Holds(_ context.Context, s pratique.Subject,
+	all []pratique.Attestation) (bool, error) {
 	err := r.ask("holds %s", r.name(s))
 	return err == nil && slices.Equal(all, r.list(s)), err
 }
@@ -331,7 +347,8 @@ func (g gate) Check(_ context.Context, s pratique.Subject) error { return g.ask(
 
 func (g gate) Deploy(_ context.Context, target string, c pratique.Change) (deploy.Outcome, error) {
 	g.changes = append(g.changes, c)
-	if attested, ok := g.lookUp(c.Subject, pratique.FactAttested); !ok || pratique.As[pratique.Attested](attested).VSA.IsZero() {
+	if attested, ok := g.lookUp(c.Subject, pratique.FactAttested); !ok ||
+		pratique.As[pratique.Attested](attested).VSA.IsZero() {
 		g.t.Errorf("the gate is to write %s, whose summary was never read back", g.name(c.Subject))
 	}
 	what := "commit"

@@ -10,13 +10,15 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// TestInspectInOrder: an image is resolved, parsed, inspected and scanned, and then handed on, each once.
+// TestInspectInOrder: an image is resolved, parsed, inspected and scanned, and then handed on, each
+// once.
 func TestInspectInOrder(t *testing.T) {
 	w := newWorld(t)
 	m := w.publish(w.event("e1", "1.0"))
 	w.forget()
 	w.mustHandle(m)
-	w.inOrder("resolve 1.0", "fact resolved app", "fetch app", "parse app", "fact inspected app", "fact scanned app", "enqueue attest e1.attest")
+	w.inOrder("resolve 1.0", "fact resolved app", "fetch app", "parse app", "fact inspected app",
+		"fact scanned app", "enqueue attest e1.attest")
 	w.inOrder("parse app", "match app", "fact scanned app")
 	w.endsWith("enqueue attest e1.attest")
 	if w.held != 0 {
@@ -24,14 +26,18 @@ func TestInspectInOrder(t *testing.T) {
 	}
 
 	inspected := w.newest(w.subject("app"), pratique.FactInspected)
-	if inspected.Event != "e1" || inspected.By != "inspect@host" || pratique.As[pratique.Inspected](inspected).Packages != 1 || !inspected.At.Equal(w.now) {
+	if inspected.Event != "e1" || inspected.By != "inspect@host" ||
+		pratique.As[pratique.Inspected](inspected).Packages != 1 || !inspected.At.Equal(w.now) {
 		t.Errorf("inspected %+v", inspected)
 	}
 	matched := pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned))
-	if matched.Inventory != pratique.As[pratique.Inspected](inspected).Inventory || matched.Database != w.database.Database {
+	if matched.Inventory != pratique.As[pratique.Inspected](inspected).Inventory ||
+		matched.Database != w.database.Database {
 		t.Errorf("matched %+v", matched)
 	}
-	for _, d := range []pratique.Digest{pratique.As[pratique.Inspected](inspected).Inventory, pratique.As[pratique.Inspected](inspected).SPDX, pratique.As[pratique.Inspected](inspected).CycloneDX, matched.Report} {
+	for _, d := range []pratique.Digest{pratique.As[pratique.Inspected](inspected).Inventory,
+		pratique.As[pratique.Inspected](inspected).SPDX,
+		pratique.As[pratique.Inspected](inspected).CycloneDX, matched.Report} {
 		if w.documents[d] == nil {
 			t.Errorf("document %s is not stored", d)
 		}
@@ -53,12 +59,14 @@ func TestInspectCountsFindingsAndAge(t *testing.T) {
 	if err != nil || len(report.Findings) != 1 {
 		t.Fatalf("report %+v, %v", report, err)
 	}
-	if report.DatabaseAgeSeconds != 90*60 || report.Database != w.database.Database || report.Inventory != matched.Inventory {
+	if report.DatabaseAgeSeconds != 90*60 || report.Database != w.database.Database ||
+		report.Inventory != matched.Inventory {
 		t.Errorf("report %+v", report)
 	}
 }
 
-// TestInspectAgain pushes twice, with something else in between, and wants only the work that the change asks for.
+// TestInspectAgain pushes twice, with something else in between, and wants only the work that the
+// change asks for.
 func TestInspectAgain(t *testing.T) {
 	const none, inspect, scan = 0, 1, 2 // the same inventory is not scanned again
 	tests := []struct {
@@ -70,10 +78,14 @@ func TestInspectAgain(t *testing.T) {
 		{"much later", func(w *world) { w.now = w.now.Add(1000 * time.Hour) }, none},
 		{"another policy", func(w *world) { w.policy.Digest = pratique.DigestOf([]byte("2")) }, none},
 		{"new database", func(w *world) { w.useDatabase("database 2") }, scan},
-		{"same database from elsewhere", func(w *world) { w.database.Source, w.database.Dir = "mirror", "/other" }, none},
+		{"same database from elsewhere", func(w *world) {
+			w.database.Source, w.database.Dir = "mirror", "/other"
+		}, none},
 		{"new scanner", func(w *world) { w.scanner.Version = "2" }, inspect | scan},
 		{"other scanner of that version", func(w *world) { w.scanner.Name = "grype" }, inspect | scan},
-		{"secrets are looked for now", func(w *world) { w.extras = []pratique.ExtraKind{pratique.ExtraSecrets} }, inspect},
+		{"secrets are looked for now", func(w *world) {
+			w.extras = []pratique.ExtraKind{pratique.ExtraSecrets}
+		}, inspect},
 		{"scanned was lost", func(w *world) { w.drop(pratique.FactScanned) }, scan},
 		{"inspected was lost", func(w *world) { w.drop(pratique.FactInspected) }, inspect},
 		{"an early version did not compare", func(w *world) {
@@ -100,12 +112,14 @@ func TestInspectAgain(t *testing.T) {
 			w.forget()
 			w.mustHandle(m)
 			for work, lines := range map[int][]string{
-				inspect: {"fetch app", "parse app", "fact inspected app"}, scan: {"match app", "fact scanned app"},
+				inspect: {"fetch app", "parse app", "fact inspected app"},
+				scan:    {"match app", "fact scanned app"},
 			} {
 				if tt.want&work == 0 {
 					w.never(lines...)
 				} else {
-					w.inOrder(append(append([]string{"fact resolved app"}, lines...), "enqueue attest e2.attest")...)
+					w.inOrder(append(append([]string{"fact resolved app"}, lines...),
+						"enqueue attest e2.attest")...)
 				}
 			}
 			w.endsWith("enqueue attest e2.attest")
@@ -113,8 +127,8 @@ func TestInspectAgain(t *testing.T) {
 	}
 }
 
-// TestDatabaseChangesMeanwhile: rescanning may have dealt with the image by the time that a report against the old
-// database is ready, so there is none.
+// TestDatabaseChangesMeanwhile: rescanning may have dealt with the image by the time that a report
+// against the old database is ready, so there is none.
 func TestDatabaseChangesMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	m := w.publish(w.event("e1", "1.0"))
@@ -125,7 +139,8 @@ func TestDatabaseChangesMeanwhile(t *testing.T) {
 	if n := w.count("match app"); n != 2 {
 		t.Errorf("matched %d times, want once for each database", n)
 	}
-	if matched := pratique.As[pratique.Scanned](w.newest(w.subject("app"), pratique.FactScanned)); matched.Database != w.database.Database {
+	if matched := pratique.As[pratique.Scanned](w.newest(w.subject("app"),
+		pratique.FactScanned)); matched.Database != w.database.Database {
 		t.Errorf("matched against %s", matched.Database.Digest)
 	}
 }
@@ -152,7 +167,8 @@ func TestInspectSharesNothingBetweenRepositories(t *testing.T) {
 	m := w.publish(other)
 	w.forget()
 	w.mustHandle(m)
-	w.inOrder("fact resolved app", "fetch app", "parse app", "fact inspected app", "fact scanned app", "enqueue attest e2.attest")
+	w.inOrder("fact resolved app", "fetch app", "parse app", "fact inspected app",
+		"fact scanned app", "enqueue attest e2.attest")
 	w.inOrder("match app", "fact scanned app")
 }
 
@@ -171,7 +187,8 @@ func TestInspectIndex(t *testing.T) {
 	delete(w.fail, "parse arm")
 	w.mustHandle(m)
 	w.never("fetch amd", "parse amd", "match amd", "fact inspected amd", "fact scanned amd")
-	w.inOrder("fetch arm", "parse arm", "fact inspected arm", "fact scanned arm", "fact inspected index", "enqueue attest e1.attest")
+	w.inOrder("fetch arm", "parse arm", "fact inspected arm", "fact scanned arm",
+		"fact inspected index", "enqueue attest e1.attest")
 	w.inOrder("match arm", "fact scanned arm")
 	got := pratique.As[pratique.Inspected](w.newest(w.subject("index"), pratique.FactInspected))
 	if len(got.Children) != 2 || !got.Inventory.IsZero() {
@@ -193,17 +210,21 @@ func TestInspectNotImage(t *testing.T) {
 	w.inOrder("fact resolved app", "fact completed app")
 	w.never("fetch", "enqueue")
 	end := w.newest(w.subject("app"), pratique.FactCompleted)
-	same(t, "end", &pratique.Completed{State: pratique.StateIgnored, Detail: "it is a chart", Ref: ref("1.0")}, pratique.As[pratique.Completed](end))
+	same(t, "end", &pratique.Completed{State: pratique.StateIgnored, Detail: "it is a chart",
+		Ref: ref("1.0")}, pratique.As[pratique.Completed](end))
 }
 
-// TestInspectErrors fails each call in turn: the error keeps its kind, nothing is done after it but what the call runs
-// beside, nothing is held, and the next delivery completes the work.
+// TestInspectErrors fails each call in turn: the error keeps its kind, nothing is done after it but
+// what the call runs beside, nothing is held, and the next delivery completes the work.
 func TestInspectErrors(t *testing.T) {
 	for call, beside := range map[string][]string{
-		"resolve 1.0": nil, "fact resolved app": nil, "last inspected app": nil, "fetch app": nil, "parse app": nil,
+		"resolve 1.0": nil, "fact resolved app": nil, "last inspected app": nil, "fetch app": nil,
+		"parse app":          nil,
 		"fact inspected app": nil, "fact scanned app": nil, "enqueue attest e1.attest": nil,
-		// Documents are stored while the image is scanned, and an inspection is recorded though the scan failed.
-		"put": {"match app"}, "database": {"fact inspected app"}, "last scanned app": {"fact inspected app"}, "match app": {"fact inspected app"},
+		// Documents are stored while the image is scanned, and an inspection is recorded though the
+		// scan failed.
+		"put": {"match app"}, "database": {"fact inspected app"},
+		"last scanned app": {"fact inspected app"}, "match app": {"fact inspected app"},
 	} {
 		for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Corrupt, pratique.Denied} {
 			t.Run(call+"/"+kind.String(), func(t *testing.T) {
@@ -217,7 +238,8 @@ func TestInspectErrors(t *testing.T) {
 						t.Errorf("%q was done after %s had failed", line, call)
 					}
 				}
-				if inspected := w.count("fact inspected app") == 1; slices.Contains(beside, "fact inspected app") && !inspected {
+				if inspected := w.count("fact inspected app") == 1; slices.Contains(beside,
+					"fact inspected app") && !inspected {
 					t.Error("the inspection is not recorded")
 				}
 				if len(w.queue) != 1 || w.held != 0 {
@@ -249,13 +271,15 @@ func TestInspectStoreAway(t *testing.T) {
 	w.never("fetch", "parse", "fact inspected")
 }
 
-// TestInspectDamagedInventory: a document that is not what it was, or is gone, is not matched but made again.
+// TestInspectDamagedInventory: a document that is not what it was, or is gone, is not matched but
+// made again.
 func TestInspectDamagedInventory(t *testing.T) {
 	w := newWorld(t)
 	m := w.publish(w.event("e1", "1.0"))
 	w.mustHandle(m)
 	w.drop(pratique.FactScanned)
-	inventory := pratique.As[pratique.Inspected](w.newest(w.subject("app"), pratique.FactInspected)).Inventory
+	inventory := pratique.As[pratique.Inspected](w.newest(w.subject("app"),
+		pratique.FactInspected)).Inventory
 	w.documents[inventory] = []byte(`{"lists":`)
 	w.forget()
 	w.mustHandle(m)
@@ -276,7 +300,8 @@ func TestUnclassifiedErrorsStayUnknown(t *testing.T) {
 	isKind(t, err, pratique.Unknown, errPlain)
 }
 
-// TestLateRedelivery: the acknowledgement was lost, and the message comes again when its event is over.
+// TestLateRedelivery: the acknowledgement was lost, and the message comes again when its event is
+// over.
 func TestLateRedelivery(t *testing.T) {
 	w := newWorld(t)
 	m := w.publish(w.event("e1", "1.0"))

@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// journal lists what the stages did, and the edges that they passed, so that tests can ask what came before what. What a
-// stage only looks up is not in it: how often it does so is its own business.
+// journal lists what the stages did, and the edges that they passed, so that tests can ask what
+// came before what. What a stage only looks up is not in it: how often it does so is its own
+// business.
 type journal struct {
 	t       *testing.T
 	mu      sync.Mutex // an image is prepared while it is evaluated
@@ -27,7 +28,8 @@ type journal struct {
 }
 
 func newJournal(t *testing.T) *journal {
-	return &journal{t: t, lookups: map[string]int{}, fail: map[string]error{}, edges: map[string]int{}, failedAt: -1}
+	return &journal{t: t, lookups: map[string]int{}, fail: map[string]error{},
+		edges: map[string]int{}, failedAt: -1}
 }
 
 // do notes what is done, and returns the error that the test wants there.
@@ -108,7 +110,9 @@ func (j *journal) afterFailure() []string {
 }
 
 func withoutEdges(lines []string) []string {
-	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return strings.HasPrefix(line, "edge ") })
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+		return strings.HasPrefix(line, "edge ")
+	})
 }
 
 // passed are the edges in their order.

@@ -34,7 +34,8 @@ type Facts interface {
 // Queue holds the work of the stages. Publish returns once the work is durable. The same id
 // published twice is one message.
 type Queue interface {
-	Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority, id string, body []byte) error
+	Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority, id string,
+		body []byte) error
 }
 
 // Process is this process, as facts and tests see it.
@@ -63,7 +64,8 @@ type Recorder struct {
 }
 
 // Record appends a fact about the subject, by the role.
-func (r *Recorder) Record(ctx context.Context, role string, w Work, s pratique.Subject, body pratique.Body) error {
+func (r *Recorder) Record(ctx context.Context, role string, w Work, s pratique.Subject,
+	body pratique.Body) error {
 	f := pratique.Fact{Subject: s, Event: w.Event.ID, At: r.Now().UTC(), By: r.By(role), Body: body}
 	r.AtEdge(role + ":before-" + string(f.Kind()))
 	if _, err := r.Ledger.Append(ctx, f); err != nil {
@@ -84,7 +86,8 @@ type Base struct {
 
 // Complete records the end of the work for an event. If the event was canceled it records nothing
 // and returns an error, unless the state is deployed: what is in Git is deployed all the same.
-func (b *Base) Complete(ctx context.Context, role string, w Work, state pratique.State, detail string) error {
+func (b *Base) Complete(ctx context.Context, role string, w Work, state pratique.State,
+	detail string) error {
 	return b.CompleteAs(ctx, role, w, pratique.Completed{State: state, Detail: detail})
 }
 

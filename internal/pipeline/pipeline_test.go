@@ -23,11 +23,16 @@ func (w *world) encode(work pipeline.Work) []byte {
 
 // scenarios are pushes that end in different ways.
 var scenarios = map[string]func(w *world){
-	"allowed":       func(*world) {},
-	"denied":        func(w *world) { w.bad["app"] = true },
-	"superseded":    func(w *world) { w.targets[production] = deploy.Outcome{State: pratique.StateSuperseded} },
-	"index":         func(w *world) { w.image("1.0", "index", "linux/amd64 amd", "linux/arm64 arm") },
-	"index, denied": func(w *world) { w.image("1.0", "index", "linux/amd64 amd", "linux/arm64 arm"); w.bad["amd"] = true },
+	"allowed": func(*world) {},
+	"denied":  func(w *world) { w.bad["app"] = true },
+	"superseded": func(w *world) {
+		w.targets[production] = deploy.Outcome{State: pratique.StateSuperseded}
+	},
+	"index": func(w *world) { w.image("1.0", "index", "linux/amd64 amd", "linux/arm64 arm") },
+	"index, denied": func(w *world) {
+		w.image("1.0", "index", "linux/amd64 amd", "linux/arm64 arm")
+		w.bad["amd"] = true
+	},
 	"not an image": func(w *world) {
 		m := w.manifests[ref("1.0").String()]
 		m.NotImage = "chart"
@@ -36,8 +41,8 @@ var scenarios = map[string]func(w *world){
 	"only one child": func(w *world) { w.image("1.0", "index", "linux/amd64 amd") },
 }
 
-// TestEveryEffectHasItsEdges: right before and right after whatever lasts, an edge is passed, so the tests that kill the
-// process miss none of it.
+// TestEveryEffectHasItsEdges: right before and right after whatever lasts, an edge is passed, so
+// the tests that kill the process miss none of it.
 func TestEveryEffectHasItsEdges(t *testing.T) {
 	for name, prepare := range scenarios {
 		w := newWorld(t)
@@ -53,7 +58,9 @@ func TestEveryEffectHasItsEdges(t *testing.T) {
 		}
 		verb := func(line string) string { return strings.Fields(line)[0] }
 		lasting := []string{"fact", "enqueue", "attach", "commit"}
-		lines := slices.DeleteFunc(w.lines, func(line string) bool { return verb(line) != "edge" && !slices.Contains(lasting, verb(line)) })
+		lines := slices.DeleteFunc(w.lines, func(line string) bool {
+			return verb(line) != "edge" && !slices.Contains(lasting, verb(line))
+		})
 		for i, line := range lines {
 			point := verb(line)
 			switch point {
@@ -71,7 +78,8 @@ func TestEveryEffectHasItsEdges(t *testing.T) {
 	}
 }
 
-// TestNothingIsPassedOnBeforeItIsRecorded: of every stage the hand-over, or the end, is the last effect.
+// TestNothingIsPassedOnBeforeItIsRecorded: of every stage the hand-over, or the end, is the last
+// effect.
 func TestNothingIsPassedOnBeforeItIsRecorded(t *testing.T) {
 	for name, prepare := range scenarios {
 		w := newWorld(t)
@@ -91,9 +99,9 @@ func TestNothingIsPassedOnBeforeItIsRecorded(t *testing.T) {
 	}
 }
 
-// TestDeathAtEveryEdge lets the process die at each edge in turn, delivers the message again, and wants what would
-// have come without: the same facts but for repeated ones, the same in the registry, and no work twice whose fact
-// was recorded.
+// TestDeathAtEveryEdge lets the process die at each edge in turn, delivers the message again, and
+// wants what would have come without: the same facts but for repeated ones, the same in the
+// registry, and no work twice whose fact was recorded.
 func TestDeathAtEveryEdge(t *testing.T) {
 	for name, prepare := range scenarios {
 		calm := newWorld(t)
@@ -176,7 +184,8 @@ func once(lines []string) []string {
 // checkNotRepeated wants work whose fact is on record to be done no second time.
 func (w *world) checkNotRepeated() {
 	w.t.Helper()
-	recordedBy := map[string]string{"parse": "inspected", "fetch": "inspected", "match": "scanned", "attach": "attested"}
+	recordedBy := map[string]string{"parse": "inspected", "fetch": "inspected", "match": "scanned",
+		"attach": "attested"}
 	recorded := map[string]bool{}
 	for _, line := range w.effects() {
 		fields := strings.Fields(line)
@@ -184,7 +193,8 @@ func (w *world) checkNotRepeated() {
 		case fields[0] == "fact":
 			fact := fields[1] + " " + fields[2]
 			// These are about the event, and told again; all others are results.
-			if fields[1] != "resolved" && fields[1] != "completed" && fields[1] != "deployed" && recorded[fact] && fact != "inspected index" {
+			if fields[1] != "resolved" && fields[1] != "completed" && fields[1] != "deployed" &&
+				recorded[fact] && fact != "inspected index" {
 				w.t.Errorf("recorded twice: %s", fact)
 			}
 			recorded[fact] = true
@@ -211,8 +221,9 @@ func TestEndedMessageAgain(t *testing.T) {
 	}
 }
 
-// TestGarbage: what cannot be read is Invalid in every stage, so it is not tried again, and no work is done. It was accepted
-// all the same, so it ends as failed, by the id of its event wherever that can be read.
+// TestGarbage: what cannot be read is Invalid in every stage, so it is not tried again, and no work
+// is done. It was accepted all the same, so it ends as failed, by the id of its event wherever that
+// can be read.
 func TestGarbage(t *testing.T) {
 	noRef := pratique.Event{ID: "e1", Ref: pratique.ImageRef{Repository: repository}}
 	noID := pratique.Event{Ref: ref("1.0")}
@@ -229,20 +240,23 @@ func TestGarbage(t *testing.T) {
 		body, id string // an empty id is one made from the bytes
 		ref      pratique.ImageRef
 	}{
-		"empty": {}, "not JSON": {body: "\x00\xff"}, "null": {body: "null"}, "a list": {body: "[]"}, "no event": {body: "{}"}, "no id": {body: encode(noID), ref: ref("1.0")},
-		"an id in pieces":        {body: `{"event":{"id":{"a":1}}}`},
-		"a long id":              {body: `{"event":{"id":"` + strings.Repeat("x", 600_000) + `"}}`},
-		"an odd id":              {body: `{"event":{"id":"a.b>* "}}`},
-		"wrong digest":           {body: `{"event":{"id":"e"},"subject":{"digest":"sha256:1"}}`, id: "e"},
-		"digest of the ref":      {body: `{"event":{"id":"e","ref":{"repository":{"registry":"r.test","path":"a"},"tag":"1","digest":"sha1:0"}}}`, id: "e"},
-		"no ref":                 {body: encode(noRef), id: "e1"},
-		"hostile":                {body: encode(hostile), id: "e1"},
-		"another subject":        {body: strings.Replace(encode(pratique.Event{ID: "e2", Ref: ref("1.0")}), `"event"`, `"subject":7,"event"`, 1), id: "e2", ref: ref("1.0")},
+		"empty": {}, "not JSON": {body: "\x00\xff"}, "null": {body: "null"}, "a list": {body: "[]"},
+		"no event": {body: "{}"}, "no id": {body: encode(noID), ref: ref("1.0")},
+		"an id in pieces":   {body: `{"event":{"id":{"a":1}}}`},
+		"a long id":         {body: `{"event":{"id":"` + strings.Repeat("x", 600_000) + `"}}`},
+		"an odd id":         {body: `{"event":{"id":"a.b>* "}}`},
+		"wrong digest":      {body: `{"event":{"id":"e"},"subject":{"digest":"sha256:1"}}`, id: "e"},
+		"digest of the ref": {body: `{"event":{"id":"e","ref":{"repository":{"registry":"r.test","path":"a"},"tag":"1","digest":"sha1:0"}}}`, id: "e"},
+		"no ref":            {body: encode(noRef), id: "e1"},
+		"hostile":           {body: encode(hostile), id: "e1"},
+		"another subject": {body: strings.Replace(encode(pratique.Event{ID: "e2",
+			Ref: ref("1.0")}), `"event"`, `"subject":7,"event"`, 1), id: "e2", ref: ref("1.0")},
 		"an unreadable priority": {body: `{"event":{"id":"e3","priority":5}}`, id: "e3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			for _, stage := range []string{pratique.StageInspect, pratique.StageAttest, pratique.StageDeploy} {
+			for _, stage := range []string{pratique.StageInspect, pratique.StageAttest,
+				pratique.StageDeploy} {
 				err, _ := w.handle(message{stage: stage, body: []byte(c.body)})
 				if pratique.KindOf(err) != pratique.Invalid {
 					t.Errorf("in %s: %v", stage, err)
@@ -253,7 +267,9 @@ func TestGarbage(t *testing.T) {
 			}
 			base := w.base()
 			for range 2 { // a message whose end was not confirmed comes again
-				if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect, Body: []byte(c.body), Attempt: 1, Cause: errPlain, Final: true}); err != nil {
+				if err := base.RecordFailure(t.Context(),
+					pipeline.Failure{Stage: pratique.StageInspect, Body: []byte(c.body), Attempt: 1,
+						Cause: errPlain, Final: true}); err != nil {
 					t.Fatalf("Failed asks to be called again: %v", err)
 				}
 			}
@@ -263,11 +279,16 @@ func TestGarbage(t *testing.T) {
 			w.checkFacts()
 			failed, end := w.facts[0], w.facts[1]
 			made := c.id == "" && strings.HasPrefix(failed.Event, "unreadable-") && len(w.documents) == 1
-			if !made && failed.Event != c.id || end.Event != failed.Event || !failed.Subject.IsZero() || !pratique.As[pratique.Failed](failed).Final || pratique.As[pratique.Failed](failed).Kind != pratique.Invalid {
+			if !made && failed.Event != c.id || end.Event != failed.Event ||
+				!failed.Subject.IsZero() || !pratique.As[pratique.Failed](failed).Final ||
+				pratique.As[pratique.Failed](failed).Kind != pratique.Invalid {
 				t.Errorf("failed %+v, end %+v", failed, end)
 			}
-			if pratique.As[pratique.Completed](end).State != pratique.StateFailed || pratique.As[pratique.Completed](end).Ref != c.ref || pratique.As[pratique.Failed](failed).Ref != c.ref {
-				t.Errorf("end %+v, failed %+v", pratique.As[pratique.Completed](end), pratique.As[pratique.Failed](failed))
+			if pratique.As[pratique.Completed](end).State != pratique.StateFailed ||
+				pratique.As[pratique.Completed](end).Ref != c.ref ||
+				pratique.As[pratique.Failed](failed).Ref != c.ref {
+				t.Errorf("end %+v, failed %+v", pratique.As[pratique.Completed](end),
+					pratique.As[pratique.Failed](failed))
 			}
 		})
 	}
@@ -285,10 +306,13 @@ func TestFailed(t *testing.T) {
 		want    []string
 	}{
 		{"first attempt", ref("1.0"), pratique.Subject{}, false, []string{"failed "}},
-		{"last attempt", ref("1.0"), pratique.Subject{}, true, []string{"received ", "failed ", "completed "}},
+		{"last attempt", ref("1.0"), pratique.Subject{}, true, []string{"received ", "failed ",
+			"completed "}},
 		{"first attempt, digest named", byDigest, pratique.Subject{}, false, []string{"failed app"}},
-		{"last attempt, digest named", byDigest, pratique.Subject{}, true, []string{"received ", "failed app", "completed app"}},
-		{"last attempt, resolved", ref("1.0"), pratique.Subject{Repository: repository, Digest: digest}, true, []string{"failed app", "completed app"}},
+		{"last attempt, digest named", byDigest, pratique.Subject{}, true,
+			[]string{"received ", "failed app", "completed app"}},
+		{"last attempt, resolved", ref("1.0"), pratique.Subject{Repository: repository,
+			Digest: digest}, true, []string{"failed app", "completed app"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -297,20 +321,25 @@ func TestFailed(t *testing.T) {
 			e.Ref = tt.ref
 			base := w.base()
 			body := w.encode(pipeline.Work{Event: e, Subject: tt.subject})
-			if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect, Body: body, Attempt: 4, Cause: cause, Final: tt.final}); err != nil {
+			if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect,
+				Body: body, Attempt: 4, Cause: cause, Final: tt.final}); err != nil {
 				t.Fatal(err)
 			}
 			same(t, "facts", tt.want, w.recorded())
 			same(t, "failed", &pratique.Failed{
-				Stage: "inspect", Kind: pratique.Unavailable, Message: "fetch layer: no route", Ref: tt.ref, Attempts: 4, Final: tt.final,
+				Stage: "inspect", Kind: pratique.Unavailable, Message: "fetch layer: no route",
+				Ref: tt.ref, Attempts: 4, Final: tt.final,
 			}, pratique.As[pratique.Failed](w.facts[len(tt.want)-1-map[bool]int{true: 1}[tt.final]]))
 			for _, f := range w.facts {
-				if f.Event != "e1" || pratique.As[pratique.Event](f) != nil && *pratique.As[pratique.Event](f) != e {
+				if f.Event != "e1" || pratique.As[pratique.Event](f) != nil &&
+					*pratique.As[pratique.Event](f) != e {
 					t.Errorf("the fact is about event %q: %+v", f.Event, pratique.As[pratique.Event](f))
 				}
 			}
 			if tt.final {
-				same(t, "end", &pratique.Completed{State: pratique.StateFailed, Detail: "inspect: fetch layer: no route", Ref: tt.ref}, pratique.As[pratique.Completed](w.facts[len(tt.want)-1]))
+				same(t, "end", &pratique.Completed{State: pratique.StateFailed,
+					Detail: "inspect: fetch layer: no route", Ref: tt.ref},
+					pratique.As[pratique.Completed](w.facts[len(tt.want)-1]))
 			}
 		})
 	}
@@ -322,7 +351,8 @@ func TestFailuresInALongOutage(t *testing.T) {
 	base := w.base()
 	body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
 	for attempt := 1; attempt <= 300; attempt++ {
-		if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect, Body: body, Attempt: attempt, Cause: errPlain, Final: attempt == 300}); err != nil {
+		if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect,
+			Body: body, Attempt: attempt, Cause: errPlain, Final: attempt == 300}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -338,7 +368,8 @@ func TestFailedThatFails(t *testing.T) {
 		w.fail[call] = pratique.Errorf(pratique.Unavailable, "append", "as told")
 		base := w.base()
 		body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
-		isKind(t, base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect, Body: body, Attempt: 1, Cause: errPlain, Final: true}), pratique.Unavailable, w.fail[call])
+		isKind(t, base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect,
+			Body: body, Attempt: 1, Cause: errPlain, Final: true}), pratique.Unavailable, w.fail[call])
 	}
 }
 
@@ -352,14 +383,16 @@ func TestIntake(t *testing.T) {
 	w.forget()
 	same(t, "priority", pratique.PriorityPush, w.last().priority)
 	same(t, "received", "e1", pratique.As[pratique.Event](w.facts[0]).ID)
-	if err := intake.Publish(t.Context(), []pratique.Event{w.event("e2", "1.0"), w.event("e5", "1.1")}); err != nil {
+	if err := intake.Publish(t.Context(), []pratique.Event{w.event("e2", "1.0"),
+		w.event("e5", "1.1")}); err != nil {
 		t.Fatal(err)
 	}
 	w.inOrder("enqueue inspect e2", "enqueue inspect e5")
 	w.never("fact")
 
 	w.fail["enqueue inspect e3"] = pratique.Errorf(pratique.Unavailable, "publish", "as told")
-	isKind(t, intake.Submit(t.Context(), w.event("e3", "1.0")), pratique.Unavailable, w.fail["enqueue inspect e3"])
+	isKind(t, intake.Submit(t.Context(), w.event("e3", "1.0")), pratique.Unavailable,
+		w.fail["enqueue inspect e3"])
 	w.never("fact")
 
 	w.fail["fact received "] = pratique.Errorf(pratique.Unavailable, "append", "as told")

@@ -19,17 +19,26 @@ func TestAttestAgain(t *testing.T) {
 		{"just young enough", func(w *world) { w.now = w.now.Add(w.refresh - time.Second) }, fresh},
 		{"as old as refresh", func(w *world) { w.now = w.now.Add(w.refresh) }, evaluate},
 		{"no refresh", func(w *world) { w.refresh = 0; w.now = w.now.Add(time.Second) }, evaluate},
-		{"another policy digest", func(w *world) { w.policy.Digest = pratique.DigestOf([]byte("2")) }, evaluate},
+		{"another policy digest", func(w *world) {
+			w.policy.Digest = pratique.DigestOf([]byte("2"))
+		}, evaluate},
 		{"the registry lost all", func(w *world) { clear(w.registry.held) }, attach},
-		{"the registry lost the signature", func(w *world) { delete(w.registry.held[w.subject("app")], "") }, attach},
+		{"the registry lost the signature", func(w *world) {
+			delete(w.registry.held[w.subject("app")], "")
+		}, attach},
 		{"somebody replaced the summary", func(w *world) {
 			w.registry.held[w.subject("app")][pratique.PredicateVSA] = held{Attestation: pratique.Attestation{Digest: w.digest("x")}}
 		}, attach},
 		{"attested was lost", func(w *world) { w.drop(pratique.FactAttested) }, attach},
-		{"evaluated was lost", func(w *world) { w.drop(pratique.FactEvaluated); w.now = w.now.Add(time.Second) }, evaluate},
+		{"evaluated was lost", func(w *world) {
+			w.drop(pratique.FactEvaluated)
+			w.now = w.now.Add(time.Second)
+		}, evaluate},
 		{"our clock was a little ahead", func(w *world) { w.now = w.now.Add(-time.Minute) }, fresh},
 		// Nobody would act on a summary from the future, for as long as the clock was wrong.
-		{"our clock was a year ahead", func(w *world) { w.now = w.now.Add(-365 * 24 * time.Hour) }, evaluate},
+		{"our clock was a year ahead", func(w *world) {
+			w.now = w.now.Add(-365 * 24 * time.Hour)
+		}, evaluate},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -60,8 +69,8 @@ func TestAttestAgain(t *testing.T) {
 	}
 }
 
-// TestPolicyChangesItsMind: rules may look at the clock, so the same policy says something else about the same
-// evidence, a minute later. Then the young verdict does not stand.
+// TestPolicyChangesItsMind: rules may look at the clock, so the same policy says something else
+// about the same evidence, a minute later. Then the young verdict does not stand.
 func TestPolicyChangesItsMind(t *testing.T) {
 	deny := func(d *pratique.Decision) { d.Outcome = pratique.Deny }
 	say := func(text string) func(*pratique.Decision) {
@@ -72,7 +81,8 @@ func TestPolicyChangesItsMind(t *testing.T) {
 	}
 	note := func(d *pratique.Decision) { d.Notes = nil }
 	for name, moods := range map[string][2]func(*pratique.Decision){
-		"outcome": {nil, deny}, "back": {deny, nil}, "reasons": {say("3 days"), say("4 days")}, "notes": {nil, note},
+		"outcome": {nil, deny}, "back": {deny, nil}, "reasons": {say("3 days"), say("4 days")},
+		"notes": {nil, note},
 	} {
 		w := newWorld(t)
 		w.mood = moods[0]
@@ -83,10 +93,12 @@ func TestPolicyChangesItsMind(t *testing.T) {
 		after := pratique.As[pratique.Evaluated](w.newest(w.subject("app"), pratique.FactEvaluated))
 		attested := pratique.As[pratique.Attested](w.newest(w.subject("app"), pratique.FactAttested))
 		if before.Digest == after.Digest || attested.Verdict != after.Digest {
-			t.Errorf("%s: verdict %s, then %s; attested is %s", name, before.Digest, after.Digest, attested.Verdict)
+			t.Errorf("%s: verdict %s, then %s; attested is %s", name, before.Digest, after.Digest,
+				attested.Verdict)
 		}
 		_, signed := w.registry.held[w.subject("app")][""]
-		if vsa := w.summary(w.subject("app")); vsa.Outcome != after.Verdict.Outcome || signed != (vsa.Outcome == pratique.Allow) {
+		if vsa := w.summary(w.subject("app")); vsa.Outcome != after.Verdict.Outcome ||
+			signed != (vsa.Outcome == pratique.Allow) {
 			t.Errorf("%s: the summary says %s, signed %v", name, vsa.Outcome, signed)
 		}
 	}
@@ -99,7 +111,8 @@ func TestOtherKeySignsAnew(t *testing.T) {
 	old := pratique.As[pratique.Attested](w.newest(w.subject("app"), pratique.FactAttested))
 	w.registry.key = signertest.NewKey(2)
 	for s := range w.registry.held {
-		for predicate, h := range w.registry.held[s] { // the real store keeps only what its own key signed
+		// the real store keeps only what its own key signed
+		for predicate, h := range w.registry.held[s] {
 			h.payload = nil
 			w.registry.held[s][predicate] = h
 		}
@@ -107,7 +120,8 @@ func TestOtherKeySignsAnew(t *testing.T) {
 	w.forget()
 	w.push("e2", "1.0")
 	w.inOrder("sign app", "attach app")
-	for _, a := range pratique.As[pratique.Attested](w.newest(w.subject("app"), pratique.FactAttested)).Attestations {
+	for _, a := range pratique.As[pratique.Attested](w.newest(w.subject("app"),
+		pratique.FactAttested)).Attestations {
 		if a.Signer != w.registry.key.Identity() || a.Signer == old.Attestations[0].Signer {
 			t.Errorf("%s is still by %s", a.PredicateType, a.Signer)
 		}
@@ -122,7 +136,8 @@ func TestAttestAgainAfterANewReport(t *testing.T) {
 	m := w.upTo(pratique.StageAttest, "e2", "1.0")
 	w.forget()
 	w.mustHandle(m)
-	w.inOrder("evaluate app", "fact evaluated app", "sign app", "attach app", "fact attested app", "enqueue deploy e2.deploy")
+	w.inOrder("evaluate app", "fact evaluated app", "sign app", "attach app", "fact attested app",
+		"enqueue deploy e2.deploy")
 }
 
 // TestAttestIndexAgain: only the index and the child that changed are attested again.
@@ -143,13 +158,14 @@ func TestAttestIndexAgain(t *testing.T) {
 	m = w.upTo(pratique.StageAttest, "e4", "2.0")
 	w.forget()
 	w.mustHandle(m)
-	w.inOrder("evaluate amd", "fact evaluated amd", "fact evaluated index", "sign amd", "attach amd", "fact attested amd",
+	w.inOrder("evaluate amd", "fact evaluated amd", "fact evaluated index", "sign amd",
+		"attach amd", "fact attested amd",
 		"sign index", "attach index", "fact attested index", "enqueue deploy e4.deploy")
 	w.never("fact evaluated arm", "sign arm", "attach arm", "fact attested arm")
 }
 
-// TestRedeliveredAfterTheEnd: an acknowledgement was lost, and the message comes again when nobody remembers message ids
-// any more. The event has its end, and gets no other.
+// TestRedeliveredAfterTheEnd: an acknowledgement was lost, and the message comes again when nobody
+// remembers message ids any more. The event has its end, and gets no other.
 func TestRedeliveredAfterTheEnd(t *testing.T) {
 	for _, stage := range []string{pratique.StageInspect, pratique.StageAttest, pratique.StageDeploy} {
 		w := newWorld(t)

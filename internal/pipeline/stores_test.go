@@ -52,27 +52,31 @@ func (l ledger) checkDocuments(f pratique.Fact) {
 	defer l.mu.Unlock()
 	for _, d := range named {
 		if _, stored := l.documents[d]; !stored && !d.IsZero() {
-			l.t.Errorf("the fact %s of %s names document %s, which is not stored", f.Kind(), l.name(f.Subject), d)
+			l.t.Errorf("the fact %s of %s names document %s, which is not stored", f.Kind(),
+				l.name(f.Subject), d)
 		}
 	}
 }
 
-// checkAttested wants what a fact calls attested to be in the registry, with a signature if the verdict allows and with
-// none if it denies.
+// checkAttested wants what a fact calls attested to be in the registry, with a signature if the
+// verdict allows and with none if it denies.
 func (l ledger) checkAttested(s pratique.Subject, a *pratique.Attested) {
 	if !slices.Equal(a.Attestations, l.registry.list(s)) {
-		l.t.Errorf("%s is attested as %v, the registry has %v", l.name(s), a.Attestations, l.registry.list(s))
+		l.t.Errorf("%s is attested as %v, the registry has %v", l.name(s), a.Attestations,
+			l.registry.list(s))
 	}
 	evaluated := pratique.As[pratique.Evaluated](l.newest(s, pratique.FactEvaluated))
 	if a.Verdict != evaluated.Digest {
-		l.t.Errorf("%s is attested with verdict %s, the newest is %s", l.name(s), a.Verdict, evaluated.Digest)
+		l.t.Errorf("%s is attested with verdict %s, the newest is %s", l.name(s), a.Verdict,
+			evaluated.Digest)
 	}
 	if allowed := evaluated.Verdict.Outcome == pratique.Allow; l.registry.signed(s) != allowed {
 		l.t.Errorf("%s: signed %t, allowed %t", l.name(s), l.registry.signed(s), allowed)
 	}
 }
 
-func (l ledger) Last(_ context.Context, s pratique.Subject, kind pratique.FactKind) (pratique.Fact, bool, error) {
+func (l ledger) Last(_ context.Context, s pratique.Subject,
+	kind pratique.FactKind) (pratique.Fact, bool, error) {
 	if err := l.ask("last %s %s", kind, l.name(s)); err != nil {
 		return pratique.Fact{}, false, err
 	}
@@ -80,7 +84,8 @@ func (l ledger) Last(_ context.Context, s pratique.Subject, kind pratique.FactKi
 	return f, ok, nil
 }
 
-func (l ledger) Completed(_ context.Context, s pratique.Subject, event string) (pratique.Fact, bool, error) {
+func (l ledger) Completed(_ context.Context, s pratique.Subject,
+	event string) (pratique.Fact, bool, error) {
 	if err := l.ask("last completed %s", l.name(s)); err != nil {
 		return pratique.Fact{}, false, err
 	}
@@ -94,14 +99,16 @@ func (l ledger) Completed(_ context.Context, s pratique.Subject, event string) (
 	return pratique.Fact{}, false, nil
 }
 
-func (l ledger) Answered(_ context.Context, s pratique.Subject, event, target string) (pratique.Fact, bool, error) {
+func (l ledger) Answered(_ context.Context, s pratique.Subject, event,
+	target string) (pratique.Fact, bool, error) {
 	if err := l.ask("last answered %s", l.name(s)); err != nil {
 		return pratique.Fact{}, false, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range slices.Backward(l.facts) {
-		if a := pratique.As[pratique.Answered](f); a != nil && f.Subject == s && f.Event == event && a.Target == target {
+		if a := pratique.As[pratique.Answered](f); a != nil && f.Subject == s && f.Event == event &&
+			a.Target == target {
 			return f, true, nil
 		}
 	}
@@ -137,7 +144,8 @@ func (d documents) Get(_ context.Context, digest pratique.Digest) ([]byte, error
 // queue keeps one message of each id, as JetStream does.
 type queue struct{ *world }
 
-func (q queue) Publish(_ context.Context, stage pratique.Stage, priority pratique.Priority, id string, body []byte) error {
+func (q queue) Publish(_ context.Context, stage pratique.Stage, priority pratique.Priority,
+	id string, body []byte) error {
 	if err := q.do("enqueue %s %s", stage, id); err != nil {
 		return err
 	}
@@ -154,7 +162,8 @@ func (q queue) Publish(_ context.Context, stage pratique.Stage, priority pratiqu
 // checkRecorded wants a stage to have recorded its result before it asks for the next one.
 func (q queue) checkRecorded(stage pratique.Stage, body []byte) {
 	w, err := pipeline.DecodeWork(body)
-	needs := map[pratique.Stage]pratique.FactKind{pratique.StageAttest: pratique.FactInspected, pratique.StageDeploy: pratique.FactAttested}[stage]
+	needs := map[pratique.Stage]pratique.FactKind{pratique.StageAttest: pratique.FactInspected,
+		pratique.StageDeploy: pratique.FactAttested}[stage]
 	if err != nil || needs == "" {
 		return
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
-// TestOneInspectionForTwoTags: CI pushes a digest under two tags at once, and two workers get them. It is fetched, parsed
-// and attested once, and both events end.
+// TestOneInspectionForTwoTags: CI pushes a digest under two tags at once, and two workers get them.
+// It is fetched, parsed and attested once, and both events end.
 func TestOneInspectionForTwoTags(t *testing.T) {
 	w := newWorld(t)
 	w.image("latest", "app")
@@ -32,7 +32,8 @@ func TestOneInspectionForTwoTags(t *testing.T) {
 		t.Fatal(err)
 	}
 	beside.Wait()
-	for _, line := range []string{"fetch app", "parse app", "match app", "fact inspected app", "fact scanned app"} {
+	for _, line := range []string{"fetch app", "parse app", "match app", "fact inspected app",
+		"fact scanned app"} {
 		if n := w.count(line); n != 1 {
 			t.Errorf("%q happened %d times", line, n)
 		}

@@ -11,8 +11,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/pipeline"
 )
 
-// TestTagOfASubmission: whoever submits may write any tag beside a digest. Before anything names the tag the registry is
-// asked, and an image under a tag that is not its own is evaluated by its digest and written nowhere.
+// TestTagOfASubmission: whoever submits may write any tag beside a digest. Before anything names
+// the tag the registry is asked, and an image under a tag that is not its own is evaluated by its
+// digest and written nowhere.
 func TestTagOfASubmission(t *testing.T) {
 	app, other := pratique.DigestOf([]byte("app")), bySHA512(t, "app")
 	for name, c := range map[string]struct {
@@ -24,18 +25,26 @@ func TestTagOfASubmission(t *testing.T) {
 		asked     bool
 		detail    string
 	}{
-		"its own tag":               {source: pratique.SourceSubmission, tag: "1.0", confirmed: true, asked: true},
-		"no such tag":               {source: pratique.SourceSubmission, tag: "release-9", asked: true, detail: "the registry has no tag release-9"},
-		"another image's tag":       {source: pratique.SourceSubmission, tag: "other", asked: true, detail: "the tag other names sha256:"},
-		"its own tag, by sha512":    {source: pratique.SourceSubmission, tag: "1.0", sha512: true, confirmed: true, asked: true},
-		"another's tag, by sha512":  {source: pratique.SourceSubmission, tag: "other", sha512: true, asked: true, detail: "the tag other names sha256:"},
-		"a tag alone":               {source: pratique.SourceSubmission, tag: "1.0", byTag: true, confirmed: true},
-		"a digest alone":            {source: pratique.SourceSubmission},
-		"a sender's word, too late": {source: "distribution", tag: "other", confirmed: true}, // the gate asks
+		"its own tag": {source: pratique.SourceSubmission, tag: "1.0",
+			confirmed: true, asked: true},
+		"no such tag": {source: pratique.SourceSubmission, tag: "release-9",
+			asked: true, detail: "the registry has no tag release-9"},
+		"another image's tag": {source: pratique.SourceSubmission, tag: "other", asked: true,
+			detail: "the tag other names sha256:"},
+		"its own tag, by sha512": {source: pratique.SourceSubmission, tag: "1.0", sha512: true,
+			confirmed: true, asked: true},
+		"another's tag, by sha512": {source: pratique.SourceSubmission, tag: "other", sha512: true,
+			asked: true, detail: "the tag other names sha256:"},
+		"a tag alone": {source: pratique.SourceSubmission, tag: "1.0", byTag: true,
+			confirmed: true},
+		"a digest alone": {source: pratique.SourceSubmission},
+		// the gate asks
+		"a sender's word, too late": {source: "distribution", tag: "other", confirmed: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			w.tagged = map[string]pratique.Digest{"1.0": app, "other": pratique.DigestOf([]byte("another"))}
+			w.tagged = map[string]pratique.Digest{"1.0": app,
+				"other": pratique.DigestOf([]byte("another"))}
 			e := w.event("e1", c.tag)
 			e.Source = c.source
 			w.others = map[pratique.ContentID]pratique.Digest{other: app}
@@ -58,7 +67,10 @@ func TestTagOfASubmission(t *testing.T) {
 			}
 			unconfirmed := c.asked && !c.confirmed
 			for _, f := range w.facts {
-				if unconfirmed && (pratique.As[pratique.Resolved](f) != nil && pratique.As[pratique.Resolved](f).Event.Ref.Tag != "" || pratique.As[pratique.Completed](f) != nil && pratique.As[pratique.Completed](f).Ref.Tag != "") {
+				if unconfirmed && (pratique.As[pratique.Resolved](f) != nil &&
+					pratique.As[pratique.Resolved](f).Event.Ref.Tag != "" ||
+					pratique.As[pratique.Completed](f) != nil &&
+						pratique.As[pratique.Completed](f).Ref.Tag != "") {
 					t.Errorf("a fact names the tag: %+v", f)
 				}
 			}
@@ -66,7 +78,8 @@ func TestTagOfASubmission(t *testing.T) {
 			if end == nil || end.Outcome != pratique.Allow {
 				t.Fatalf("the end is %+v", w.facts[len(w.facts)-1])
 			}
-			if unconfirmed != (end.State == pratique.StateSuperseded) || !strings.Contains(end.Detail, c.detail) || unconfirmed && len(w.changes) > 0 {
+			if unconfirmed != (end.State == pratique.StateSuperseded) ||
+				!strings.Contains(end.Detail, c.detail) || unconfirmed && len(w.changes) > 0 {
 				t.Errorf("end %+v, changes %+v", end, w.changes)
 			}
 			if !unconfirmed && (len(w.changes) != 1 || w.changes[0].Tag != c.tag) {
@@ -87,13 +100,15 @@ func TestUnconfirmedTagOfADenial(t *testing.T) {
 	byDigest.Tag = ""
 	w.manifests[byDigest.String()] = w.manifests[ref("1.0").String()]
 	w.process(e)
-	if end := pratique.As[pratique.Completed](w.facts[len(w.facts)-1]); end == nil || end.State != pratique.StateDenied || !strings.Contains(end.Detail, "no tag release-9") {
+	if end := pratique.As[pratique.Completed](w.facts[len(w.facts)-1]); end == nil ||
+		end.State != pratique.StateDenied || !strings.Contains(end.Detail, "no tag release-9") {
 		t.Errorf("end %+v", end)
 	}
 }
 
-// TestTagThatIsNotTold: a sender that names only the digest of what was pushed under a tag has it taken in under each tag
-// that names it; without one it is a part of an index, and nobody's business.
+// TestTagThatIsNotTold: a sender that names only the digest of what was pushed under a tag has it
+// taken in under each tag that names it; without one it is a part of an index, and nobody's
+// business.
 func TestTagThatIsNotTold(t *testing.T) {
 	app := pratique.DigestOf([]byte("app"))
 	for name, tags := range map[string]map[string]pratique.Digest{
@@ -104,10 +119,12 @@ func TestTagThatIsNotTold(t *testing.T) {
 			w := newWorld(t)
 			w.tagged = tags
 			e := w.event("e1", "")
-			e.Ref.Digest, e.TagUnknown, e.Delivery, e.Actor, e.OccurredAt = app, true, "d1", "robot", w.now.Add(-time.Minute)
+			e.Ref.Digest, e.TagUnknown, e.Delivery, e.Actor, e.OccurredAt = app, true, "d1",
+				"robot", w.now.Add(-time.Minute)
 			body := w.encode(pipeline.Work{Event: e})
 			for range 2 { // its acknowledgement may be lost
-				if err, alive := w.handle(message{stage: pratique.StageInspect, body: body}); err != nil || !alive {
+				if err, alive := w.handle(message{stage: pratique.StageInspect,
+					body: body}); err != nil || !alive {
 					t.Fatal(err)
 				}
 			}
@@ -120,7 +137,9 @@ func TestTagThatIsNotTold(t *testing.T) {
 				}
 			}
 			same(t, "pushes", want, w.published)
-			if len(w.facts) != 1 || pratique.As[pratique.Completed](w.facts[0]) == nil || pratique.As[pratique.Completed](w.facts[0]).State != pratique.StateIgnored || !strings.Contains(pratique.As[pratique.Completed](w.facts[0]).Detail, "named no tag") {
+			if len(w.facts) != 1 || pratique.As[pratique.Completed](w.facts[0]) == nil ||
+				pratique.As[pratique.Completed](w.facts[0]).State != pratique.StateIgnored ||
+				!strings.Contains(pratique.As[pratique.Completed](w.facts[0]).Detail, "named no tag") {
 				t.Errorf("%+v", w.facts)
 			}
 		})
@@ -128,10 +147,12 @@ func TestTagThatIsNotTold(t *testing.T) {
 	t.Run("by sha512", func(t *testing.T) {
 		w := newWorld(t)
 		other := bySHA512(t, "app")
-		w.tagged, w.others = map[string]pratique.Digest{"1.0": app}, map[pratique.ContentID]pratique.Digest{other: app}
+		w.tagged, w.others = map[string]pratique.Digest{"1.0": app},
+			map[pratique.ContentID]pratique.Digest{other: app}
 		e := w.event("e1", "")
 		e.Ref, e.TagUnknown = e.Ref.WithContentID(other), true
-		if err, alive := w.handle(message{stage: pratique.StageInspect, body: w.encode(pipeline.Work{Event: e})}); err != nil || !alive {
+		if err, alive := w.handle(message{stage: pratique.StageInspect,
+			body: w.encode(pipeline.Work{Event: e})}); err != nil || !alive {
 			t.Fatal(err)
 		}
 		if len(w.published) != 1 || w.published[0].Ref.Tag != "1.0" || w.facts[0].Subject.Digest != app {

@@ -29,7 +29,8 @@ func (b *Base) failUnreadable(ctx context.Context, f Failure) error {
 		return err // the message was redelivered
 	}
 	failed := pratique.Failed{
-		Stage: f.Stage, Kind: pratique.Invalid, Message: message, Ref: e.Ref, Attempts: f.Attempt, Final: true,
+		Stage: f.Stage, Kind: pratique.Invalid, Message: message, Ref: e.Ref, Attempts: f.Attempt,
+		Final: true,
 	}
 	if err := b.Record(ctx, f.Stage, w, pratique.Subject{}, &failed); err != nil {
 		return err
@@ -45,7 +46,8 @@ func readableEvent(body []byte) pratique.Event {
 		} `json:"event"`
 	}
 	const maxID = 128
-	if json.Unmarshal(body, &id) != nil || len(id.Event.ID) > maxID || strings.ContainsFunc(id.Event.ID, invalidInID) {
+	if json.Unmarshal(body, &id) != nil || len(id.Event.ID) > maxID ||
+		strings.ContainsFunc(id.Event.ID, invalidInID) {
 		return pratique.Event{}
 	}
 	e := pratique.Event{ID: id.Event.ID}

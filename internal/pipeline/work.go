@@ -42,7 +42,8 @@ func (w Work) Encode() ([]byte, error) {
 // Message returns the work as a message of a later stage.
 func (w Work) Message(stage pratique.Stage) (pratique.Message, error) {
 	body, err := w.Encode()
-	return pratique.Message{Priority: w.Event.Priority, ID: w.Event.ID + "." + string(stage), Body: body}, err
+	return pratique.Message{Priority: w.Event.Priority, ID: w.Event.ID + "." + string(stage),
+		Body: body}, err
 }
 
 // DecodeWork reads a message. A newer version is Unavailable, because another process may understand
@@ -54,7 +55,8 @@ func DecodeWork(body []byte) (Work, error) {
 		return Work{}, pratique.Wrap(pratique.Invalid, op, "", err)
 	}
 	if w.Version > workVersion {
-		return Work{}, pratique.Errorf(pratique.Unavailable, op, "the message is of version %d, this process reads %d: update it", w.Version, workVersion)
+		return Work{}, pratique.Errorf(pratique.Unavailable, op,
+			"the message is of version %d, this process reads %d: update it", w.Version, workVersion)
 	}
 	if err := w.Event.Validate(); err != nil {
 		return Work{}, pratique.Wrap(pratique.Invalid, op, "", err)

@@ -44,15 +44,16 @@ type world struct {
 	labels    map[string]string        // of every image
 	evaluated func(attesting.Evidence) // is told what the policy is shown
 
-	policy   pratique.Profile
-	mood     func(*pratique.Decision) // changes what the policy says about the same evidence, as rules about time do
+	policy pratique.Profile
+	// changes what the policy says about the same evidence, as rules about time do
+	mood     func(*pratique.Decision)
 	refresh  time.Duration
 	registry *registry
 	verifier string
 	targets  map[string]deploy.Outcome
 	changes  []pratique.Change
-	// tagged is what the registry says that tags name, others what digests of another algorithm name, and published what
-	// was published as further pushes.
+	// tagged is what the registry says that tags name, others what digests of another algorithm
+	// name, and published what was published as further pushes.
 	tagged    map[string]pratique.Digest
 	others    map[pratique.ContentID]pratique.Digest
 	published []pratique.Event
@@ -71,16 +72,19 @@ const production = "production"
 
 // committed is the outcome of a commit.
 func committed(target string) deploy.Outcome {
-	return deploy.Outcome{State: pratique.StateDeployed, Commit: &pratique.Commit{Target: target, ID: "c0ffee"}}
+	return deploy.Outcome{State: pratique.StateDeployed, Commit: &pratique.Commit{Target: target,
+		ID: "c0ffee"}}
 }
 
 func newWorld(t *testing.T) *world {
 	w := &world{
 		t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), journal: newJournal(t),
-		documents: map[pratique.Digest][]byte{}, known: map[string]bool{}, names: map[pratique.Digest]string{},
+		documents: map[pratique.Digest][]byte{}, known: map[string]bool{},
+		names:     map[pratique.Digest]string{},
 		manifests: map[string]pratique.Manifest{}, bad: map[string]bool{},
 		scanner: pratique.Tool{Name: "trivy", Version: "1"}, verifier: "https://pratique.test",
-		policy: pratique.Profile{Name: "default", Digest: pratique.DigestOf([]byte("policy 1"))}, refresh: 12 * time.Hour,
+		policy:  pratique.Profile{Name: "default", Digest: pratique.DigestOf([]byte("policy 1"))},
+		refresh: 12 * time.Hour,
 		targets: map[string]deploy.Outcome{production: committed(production)},
 	}
 	w.useDatabase("database 1")
@@ -91,7 +95,8 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) useDatabase(name string) {
 	w.database = scanner.DatabaseDir{Dir: "/db", Database: pratique.Database{
-		Digest: pratique.DigestOf([]byte(name)), Version: 2, UpdatedAt: w.now.Add(-90 * time.Minute), Source: "registry.test/db:2",
+		Digest: pratique.DigestOf([]byte(name)), Version: 2,
+		UpdatedAt: w.now.Add(-90 * time.Minute), Source: "registry.test/db:2",
 	}}
 }
 
@@ -107,11 +112,13 @@ func (w *world) subject(name string) pratique.Subject {
 
 // image makes the tag name an image, or an index of children given as "platform name".
 func (w *world) image(tag, name string, children ...string) {
-	m := pratique.Manifest{Subject: w.subject(name), MediaType: "application/vnd.oci.image.manifest.v1+json", Platform: "linux/amd64"}
+	m := pratique.Manifest{Subject: w.subject(name),
+		MediaType: "application/vnd.oci.image.manifest.v1+json", Platform: "linux/amd64"}
 	for _, c := range children {
 		platform, child, _ := strings.Cut(c, " ")
 		m.Platform = ""
-		m.Children = append(m.Children, pratique.Child{Digest: w.digest(child), Platform: pratique.Platform(platform)})
+		m.Children = append(m.Children, pratique.Child{Digest: w.digest(child),
+			Platform: pratique.Platform(platform)})
 	}
 	w.manifests[ref(tag).String()] = m
 }
@@ -119,7 +126,8 @@ func (w *world) image(tag, name string, children ...string) {
 func ref(tag string) pratique.ImageRef { return pratique.ImageRef{Repository: repository, Tag: tag} }
 
 func (w *world) event(id, tag string) pratique.Event {
-	return pratique.Event{ID: id, Ref: ref(tag), Source: "test", Priority: pratique.PriorityPush, ReceivedAt: w.now}
+	return pratique.Event{ID: id, Ref: ref(tag), Source: "test", Priority: pratique.PriorityPush,
+		ReceivedAt: w.now}
 }
 
 func (w *world) name(s pratique.Subject) string {
@@ -131,24 +139,31 @@ func (w *world) name(s pratique.Subject) string {
 
 func (w *world) recorder() pipeline.Recorder {
 	return pipeline.Recorder{
-		Process: pipeline.Process{Now: func() time.Time { return w.now }, Instance: "host", Edge: w.edge}, Ledger: ledger{w},
+		Process: pipeline.Process{Now: func() time.Time {
+			return w.now
+		}, Instance: "host", Edge: w.edge}, Ledger: ledger{w},
 	}
 }
 
 func (w *world) base() pipeline.Base {
-	return pipeline.Base{Recorder: w.recorder(), Facts: ledger{w}, Queue: queue{w}, Unreadable: documents{w}}
+	return pipeline.Base{Recorder: w.recorder(), Facts: ledger{w}, Queue: queue{w},
+		Unreadable: documents{w}}
 }
 
 func (w *world) inspect() *inspecting.Stage {
 	return &inspecting.Stage{
-		Base: w.base(), Documents: documents{w}, Resolver: resolver{w}, Tags: tags{w}, Publish: w.takeIn, Images: imagesFake{w}, Parser: parser{w},
-		Scanner: w.scanner, Extras: w.extras, Database: func() (scanner.DatabaseDir, error) { return w.database, w.ask("database") },
+		Base: w.base(), Documents: documents{w}, Resolver: resolver{w}, Tags: tags{w},
+		Publish: w.takeIn, Images: imagesFake{w}, Parser: parser{w},
+		Scanner: w.scanner, Extras: w.extras, Database: func() (scanner.DatabaseDir, error) {
+			return w.database, w.ask("database")
+		},
 	}
 }
 
 func (w *world) attest() *attesting.Stage {
 	return &attesting.Stage{
-		Base: w.base(), Documents: documents{w}, Policy: policy{w}, Signer: w.registry.key, Verifier: w.registry.key, Store: w.registry,
+		Base: w.base(), Documents: documents{w}, Policy: policy{w}, Signer: w.registry.key,
+		Verifier: w.registry.key, Store: w.registry,
 		Attestations: w.registry, VerifierID: w.verifier, Version: "1", Refresh: w.refresh,
 	}
 }

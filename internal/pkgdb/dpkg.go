@@ -11,7 +11,8 @@ import (
 // knownFields are the fields that an engine reads, as dpkg writes them.
 func knownFields() []string {
 	return []string{
-		"Package", "Status", "Source", "Version", "Architecture", "Maintainer", "Installed-Size", "Description", "Provides",
+		"Package", "Status", "Source", "Version", "Architecture", "Maintainer", "Installed-Size",
+		"Description", "Provides",
 		"Depends", "Pre-Depends", "Conffiles",
 	}
 }
@@ -44,7 +45,9 @@ func checkDpkg(name string, r io.Reader) error {
 		if s.last = ""; !ok {
 			return nil // Trivy reports it
 		}
-		at := slices.IndexFunc(fields, func(f string) bool { return strings.EqualFold(foldField(f), foldField(field)) })
+		at := slices.IndexFunc(fields, func(f string) bool {
+			return strings.EqualFold(foldField(f), foldField(field))
+		})
 		switch {
 		case at < 0:
 			return nil
@@ -97,5 +100,6 @@ func (s dpkgStanza) check(name string) error {
 }
 
 func (s dpkgStanza) errStatus(name string) error {
-	return corrupt("%s, line %d: dpkg never writes this status of %s: have dpkg write the file", name, s.statusAt, s.name)
+	return corrupt("%s, line %d: dpkg never writes this status of %s: have dpkg write the file",
+		name, s.statusAt, s.name)
 }

@@ -82,12 +82,14 @@ func corrupt(format string, args ...any) error {
 
 // checkUpdate checks a file of dpkg's journal, which dpkg reads after its status.
 func checkUpdate(name string, r io.Reader) error {
-	return checkEmpty(name, r, "dpkg has changes there that are not in its status yet: run dpkg --configure -a")
+	return checkEmpty(name, r,
+		"dpkg has changes there that are not in its status yet: run dpkg --configure -a")
 }
 
 // checkLog checks SQLite's logs, which SQLite applies when rpm opens the database.
 func checkLog(name string, r io.Reader) error {
-	return checkEmpty(name, r, "rpm has changes there that are not in its database yet: run rpmdb --rebuilddb, or let rpm end before the layer is made")
+	return checkEmpty(name, r,
+		"rpm has changes there that are not in its database yet: run rpmdb --rebuilddb, or let rpm end before the layer is made")
 }
 
 func checkEmpty(name string, r io.Reader, why string) error {

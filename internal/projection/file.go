@@ -35,7 +35,8 @@ type Schema struct {
 // SchemaError says that the file was written by another version of the program.
 type SchemaError struct {
 	Name, Path string
-	// Have is the version found in the file, 0 if it names none; Want is the one this program writes.
+	// Have is the version found in the file, 0 if it names none; Want is the one this program
+	// writes.
 	Have, Want int
 }
 
@@ -45,15 +46,16 @@ func (e *SchemaError) Error() string {
 }
 
 // File is a bbolt file that holds what was derived from the ledger, and the position of the last
-// applied entry, updated in the same transactions. It holds nothing else, so it can always be rebuilt.
+// applied entry, updated in the same transactions. It holds nothing else, so it can always be
+// rebuilt.
 type File struct {
 	db     *bbolt.DB
 	schema Schema
 }
 
-// OpenFile opens the file, and creates it if it does not exist. Errors: Conflict if another process has it
-// open, Corrupt around a [*SchemaError] if it is of another version, Corrupt if it is damaged,
-// Unavailable otherwise.
+// OpenFile opens the file, and creates it if it does not exist. Errors: Conflict if another process
+// has it open, Corrupt around a [*SchemaError] if it is of another version, Corrupt if it is
+// damaged, Unavailable otherwise.
 func OpenFile(path string, s Schema) (*File, error) {
 	err := boltfile.Create(path, boltfile.Options(), func(tx *bbolt.Tx) error { return s.reset(tx) })
 	if err != nil {
@@ -160,8 +162,8 @@ func (f *File) Path() string { return f.db.Path() }
 // Close waits for open transactions and closes the file.
 func (f *File) Close() error { return f.db.Close() }
 
-// View runs a read transaction. An error without a kind is Unavailable: the file could not be used. One
-// of kind Corrupt says what to do.
+// View runs a read transaction. An error without a kind is Unavailable: the file could not be used.
+// One of kind Corrupt says what to do.
 func (f *File) View(op string, fn func(*bbolt.Tx) error) error {
 	return f.schema.advise(boltfile.WithKind(op, "", f.db.View(fn)))
 }
@@ -199,14 +201,16 @@ func Position(tx *bbolt.Tx) uint64 {
 // Reset deletes everything.
 func (f *File) Reset() error { return f.Update("reset "+f.schema.Name, f.schema.reset) }
 
-// Apply calls fn with those of the entries that were not applied yet, and updates position and mark, in
-// one transaction. So any part of the ledger may be replayed. The error is Internal if positions do not
-// ascend.
-func (f *File) Apply(entries []pratique.Entry, fn func(tx *bbolt.Tx, fresh []pratique.Entry) error) error {
+// Apply calls fn with those of the entries that were not applied yet, and updates position and
+// mark, in one transaction. So any part of the ledger may be replayed. The error is Internal if
+// positions do not ascend.
+func (f *File) Apply(entries []pratique.Entry,
+	fn func(tx *bbolt.Tx, fresh []pratique.Entry) error) error {
 	const op = "apply facts"
 	for i := 1; i < len(entries); i++ {
 		if entries[i].Seq <= entries[i-1].Seq {
-			return pratique.Errorf(pratique.Internal, op, "position %d follows %d", entries[i].Seq, entries[i-1].Seq)
+			return pratique.Errorf(pratique.Internal, op, "position %d follows %d", entries[i].Seq,
+				entries[i-1].Seq)
 		}
 	}
 	return f.Update(op, func(tx *bbolt.Tx) error {

@@ -38,8 +38,8 @@ func entriesOf(seqs ...uint64) []pratique.Entry {
 	return all
 }
 
-// TestFileAppliesOnce: whatever part of the ledger comes again, each entry is applied once; and one that fails takes
-// those with it back.
+// TestFileAppliesOnce: whatever part of the ledger comes again, each entry is applied once; and one
+// that fails takes those with it back.
 func TestFileAppliesOnce(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "new", "test.db")
@@ -123,12 +123,15 @@ func TestFileOfAnotherKind(t *testing.T) {
 		}, true},
 		"a bucket is missing": {func(t *testing.T, path string) {
 			f := openFile(t, path)
-			if err := errors.Join(f.Update("spoil", func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketSeen) }), f.Close()); err != nil {
+			if err := errors.Join(f.Update("spoil", func(tx *bbolt.Tx) error {
+				return tx.DeleteBucket(bucketSeen)
+			}), f.Close()); err != nil {
 				t.Fatal(err)
 			}
 		}, false},
 		"text": {func(t *testing.T, path string) {
-			if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 3000)), 0o600); err != nil {
+			if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 3000)),
+				0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, false},
@@ -137,7 +140,8 @@ func TestFileOfAnotherKind(t *testing.T) {
 		c.spoil(t, path)
 		_, err := projection.OpenFile(path, schemaOf(2))
 		var other *projection.SchemaError
-		if pratique.KindOf(err) != pratique.Corrupt || errors.As(err, &other) != c.other || strings.Count(err.Error(), advice) != 1 {
+		if pratique.KindOf(err) != pratique.Corrupt || errors.As(err, &other) != c.other ||
+			strings.Count(err.Error(), advice) != 1 {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := projection.RemoveFile(path, schemaOf(2)); err != nil {

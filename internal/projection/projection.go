@@ -18,7 +18,8 @@ type Ledger interface {
 	End(ctx context.Context) (uint64, error)
 	// Mark returns the mark of the entry at a position; ok is false if there is none.
 	Mark(ctx context.Context, seq uint64) (mark string, ok bool, err error)
-	// Follow calls fn with every entry after a position until ctx ends; then it returns nil. It ends with fn's error.
+	// Follow calls fn with every entry after a position until ctx ends; then it returns nil. It
+	// ends with fn's error.
 	Follow(ctx context.Context, after uint64, fn func([]pratique.Entry) error) error
 }
 
@@ -43,8 +44,8 @@ type Projection struct {
 	want     *uint64 // the end of the ledger when the projection was begun; nil before that
 }
 
-// New returns a projection. Rebuilt is called when a rebuild begins, with the position of the store and the end of the
-// ledger.
+// New returns a projection. Rebuilt is called when a rebuild begins, with the position of the store
+// and the end of the ledger.
 func New(ledger Ledger, store Store, rebuilt func(have, end uint64)) *Projection {
 	return &Projection{ledger: ledger, store: store, rebuilt: rebuilt}
 }
@@ -65,8 +66,8 @@ func (p *Projection) Behind(ctx context.Context) (uint64, error) {
 	return end - have, err
 }
 
-// Ready reports whether the store has applied what the ledger held at the first call, or when the last rebuild began. An
-// error is not cached.
+// Ready reports whether the store has applied what the ledger held at the first call, or when the
+// last rebuild began. An error is not cached.
 func (p *Projection) Ready(ctx context.Context) (bool, error) {
 	want, err := p.wanted(ctx)
 	if err != nil {
@@ -85,7 +86,8 @@ func (p *Projection) wanted(ctx context.Context) (uint64, error) {
 	return p.begin(ctx)
 }
 
-// begin checks that the store is of this ledger, and returns the position up to which all is replay. The mutex is held.
+// begin checks that the store is of this ledger, and returns the position up to which all is
+// replay. The mutex is held.
 func (p *Projection) begin(ctx context.Context) (uint64, error) {
 	end, err := p.ledger.End(ctx)
 	if err != nil {
@@ -124,8 +126,9 @@ func (p *Projection) check(ctx context.Context, end uint64) (rebuilt bool, err e
 	return true, nil
 }
 
-// Follow keeps the store up to date until ctx ends or an error occurs; it may be called again. Seen, if it is not nil, is
-// called with each entry before it is applied; live tells new entries from replayed ones.
+// Follow keeps the store up to date until ctx ends or an error occurs; it may be called again.
+// Seen, if it is not nil, is called with each entry before it is applied; live tells new entries
+// from replayed ones.
 func (p *Projection) Follow(ctx context.Context, seen func(e pratique.Entry, live bool)) error {
 	p.mu.Lock()
 	want, err := p.begin(ctx) // the ledger may have been replaced

@@ -71,8 +71,8 @@ func (s *store) Reset() error {
 	return nil
 }
 
-// TestAnotherLedger: whatever became of the ledger, the store holds in the end what it holds, and says so if that took a
-// new beginning.
+// TestAnotherLedger: whatever became of the ledger, the store holds in the end what it holds, and
+// says so if that took a new beginning.
 func TestAnotherLedger(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {
@@ -98,7 +98,8 @@ func TestAnotherLedger(t *testing.T) {
 				t.Errorf("%s: rebuilt from %d of %d", what, have, end)
 			}
 		})
-		if ready, err := p.Ready(t.Context()); err != nil || ready != (c.rebuilds == 0 && len(c.now.entries) == 3 || len(c.now.entries) == 0) {
+		if ready, err := p.Ready(t.Context()); err != nil ||
+			ready != (c.rebuilds == 0 && len(c.now.entries) == 3 || len(c.now.entries) == 0) {
 			t.Errorf("%s: ready is %t, %v", what, ready, err)
 		}
 		if err := p.Follow(t.Context(), nil); !errors.Is(err, errEnd) {
@@ -147,8 +148,8 @@ func TestOnlyNewsIsLive(t *testing.T) {
 	}
 }
 
-// TestAnotherLedgerMeanwhile: a ledger that is replaced by a shorter one while the process runs is not waited for, and what
-// it holds already is no news.
+// TestAnotherLedgerMeanwhile: a ledger that is replaced by a shorter one while the process runs is
+// not waited for, and what it holds already is no news.
 func TestAnotherLedgerMeanwhile(t *testing.T) {
 	t.Parallel()
 	s, kept := &stream{id: "a", entries: []string{"1", "2", "3"}}, &store{}

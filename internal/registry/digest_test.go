@@ -53,8 +53,10 @@ func TestDigestIfChanged(t *testing.T) {
 		before, spent := f.count("/manifests/"), 0
 		spend := func(context.Context) error { spent++; return nil }
 		d, changed, err := c.DigestIfChanged(t.Context(), ref(f, "v1"), digest, spend)
-		if err != nil || d != tt.want || changed != tt.changed || f.count("/manifests/")-before != 1+tt.gets || spent != 1+tt.gets {
-			t.Errorf("%s: %v %v %v after %d requests, %d spent", name, d, changed, err, f.count("/manifests/")-before, spent)
+		if err != nil || d != tt.want || changed != tt.changed ||
+			f.count("/manifests/")-before != 1+tt.gets || spent != 1+tt.gets {
+			t.Errorf("%s: %v %v %v after %d requests, %d spent", name, d, changed, err,
+				f.count("/manifests/")-before, spent)
 		}
 	}
 	answer(200, "blake3:"+strings.Repeat("0", 64))
@@ -67,7 +69,8 @@ func TestDigestIfChanged(t *testing.T) {
 		w.WriteHeader(http.StatusNotModified)
 		return strings.Contains(r.URL.Path, "/manifests/")
 	}
-	if d, _, err := client(t, f, Config{}).DigestIfChanged(t.Context(), ref(f, "v1"), pratique.Digest{}, free); err == nil {
+	if d, _, err := client(t, f, Config{}).DigestIfChanged(t.Context(), ref(f, "v1"),
+		pratique.Digest{}, free); err == nil {
 		t.Errorf("digest %v from an answer to another question", d)
 	}
 }
@@ -94,7 +97,8 @@ func TestManifestForADigestIsAskedForOnce(t *testing.T) {
 		}
 		return true
 	}
-	_, _, err := client(t, f, Config{}).DigestIfChanged(t.Context(), ref(f, "v1"), pratique.DigestOf(nil), free)
+	_, _, err := client(t, f, Config{}).DigestIfChanged(t.Context(), ref(f, "v1"),
+		pratique.DigestOf(nil), free)
 	var told *Throttled
 	if !errors.As(err, &told) || told.Wait != 7*time.Second || gets.Load() != 1 {
 		t.Errorf("asked %d times: %v", gets.Load(), err)
@@ -112,14 +116,16 @@ func TestNoRequestWithoutBudget(t *testing.T) {
 	c := client(t, f, Config{})
 	for budget := range 2 {
 		spent, before := 0, f.count("/manifests/")
-		_, changed, err := c.DigestIfChanged(t.Context(), ref(f, "v1"), pratique.Digest{}, func(context.Context) error {
-			if spent++; spent > budget {
-				return pratique.Errorf(pratique.Unavailable, "spend", "nothing left")
-			}
-			return nil
-		})
+		_, changed, err := c.DigestIfChanged(t.Context(), ref(f, "v1"), pratique.Digest{},
+			func(context.Context) error {
+				if spent++; spent > budget {
+					return pratique.Errorf(pratique.Unavailable, "spend", "nothing left")
+				}
+				return nil
+			})
 		wantKind(t, err, pratique.Unavailable)
-		if sent := f.count("/manifests/") - before; sent != budget || changed || !strings.Contains(err.Error(), "nothing left") {
+		if sent := f.count("/manifests/") - before; sent != budget || changed ||
+			!strings.Contains(err.Error(), "nothing left") {
 			t.Errorf("%d requests with a budget of %d: %t %v", sent, budget, changed, err)
 		}
 	}
@@ -134,11 +140,14 @@ func TestRegistrySaysHowLongToWait(t *testing.T) {
 		want   time.Duration
 		kind   pratique.Kind
 	}{
-		"seconds":                  {429, "7", 7 * time.Second, pratique.RateLimited},
-		"seconds, unavailable":     {503, " 90 ", 90 * time.Second, pratique.Unavailable},
-		"date by their own clock":  {429, date.Add(time.Minute).Format(http.TimeFormat), time.Minute, pratique.RateLimited},
-		"date that is over":        {429, date.Add(-time.Minute).Format(http.TimeFormat), 0, pratique.RateLimited},
-		"longer than a duration":   {429, "9223372036854775807", math.MaxInt64 / time.Second * time.Second, pratique.RateLimited},
+		"seconds":              {429, "7", 7 * time.Second, pratique.RateLimited},
+		"seconds, unavailable": {503, " 90 ", 90 * time.Second, pratique.Unavailable},
+		"date by their own clock": {429, date.Add(time.Minute).Format(http.TimeFormat),
+			time.Minute, pratique.RateLimited},
+		"date that is over": {429, date.Add(-time.Minute).Format(http.TimeFormat), 0,
+			pratique.RateLimited},
+		"longer than a duration": {429, "9223372036854775807",
+			math.MaxInt64 / time.Second * time.Second, pratique.RateLimited},
 		"negative":                 {429, "-1", 0, pratique.RateLimited},
 		"nonsense":                 {429, "soon", 0, pratique.RateLimited},
 		"nothing":                  {429, "", 0, pratique.RateLimited},
@@ -155,7 +164,8 @@ func TestRegistrySaysHowLongToWait(t *testing.T) {
 			return true
 		}
 		_, listing := client(t, f, Config{}).Tags(t.Context(), ref(f, "").Repository, "", "")
-		_, _, heading := client(t, f, Config{}).DigestIfChanged(t.Context(), ref(f, "v1"), pratique.DigestOf(nil), free)
+		_, _, heading := client(t, f, Config{}).DigestIfChanged(t.Context(), ref(f, "v1"),
+			pratique.DigestOf(nil), free)
 		for _, err := range []error{listing, heading} {
 			if wait := backoff.RetryAfter(err); wait != tt.want || pratique.KindOf(err) != tt.kind {
 				t.Errorf("%s: %s %v, want %s", name, wait, err, tt.want)
@@ -204,15 +214,19 @@ func TestHeadThatLies(t *testing.T) {
 		_, err := c.Digest(t.Context(), ref(f, "gone"))
 		wantKind(t, err, pratique.NotFound)
 		spent := 0
-		d, changed, err := c.DigestIfChanged(t.Context(), ref(f, "v1"), digest, func(context.Context) error { spent++; return nil })
+		d, changed, err := c.DigestIfChanged(t.Context(), ref(f, "v1"), digest,
+			func(context.Context) error {
+				spent++
+				return nil
+			})
 		if err != nil || changed || d != digest || spent != 2 {
 			t.Errorf("%d: %v, changed %v, %d requests, %v", status, d, changed, spent, err)
 		}
 	}
 }
 
-// TestCompressedDocuments: some registries compress manifests whatever they are asked for; then it is undone, within the
-// limits.
+// TestCompressedDocuments: some registries compress manifests whatever they are asked for; then it
+// is undone, within the limits.
 func TestCompressedDocuments(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)

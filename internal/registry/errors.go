@@ -34,7 +34,8 @@ func toError(op, subject string, err error) error {
 	if errors.As(err, &located) {
 		err = located.Err
 	}
-	return &pratique.Error{Op: op, Subject: subject, Kind: pratique.Unavailable, Err: outbound.Explain(err, "registries[].ca")}
+	return &pratique.Error{Op: op, Subject: subject, Kind: pratique.Unavailable,
+		Err: outbound.Explain(err, "registries[].ca")}
 }
 
 // loginError is toError for the handshake, where 404 means that there is no registry, not that an
@@ -47,13 +48,15 @@ func loginError(host Host, err error) error {
 	case answered && statusKind(status) == pratique.NotFound:
 		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable,
 			Err: fmt.Errorf("there is no registry: %w", describe(status))}
-	case host.PlainHTTP && (answered && status.StatusCode == http.StatusBadRequest || strings.Contains(err.Error(), "malformed HTTP response")):
+	case host.PlainHTTP && (answered && status.StatusCode == http.StatusBadRequest ||
+		strings.Contains(err.Error(), "malformed HTTP response")):
 		answer := errors.New("the answer is not HTTP")
 		if answered {
 			answer = describe(status)
 		}
 		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable, Err: fmt.Errorf(
-			"%w; the request was plain HTTP: if the registry uses TLS, set plainHTTP: false for it", answer)}
+			"%w; the request was plain HTTP: if the registry uses TLS, set plainHTTP: false for it",
+			answer)}
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return &pratique.Error{Op: op, Subject: host.Name, Kind: pratique.Unavailable,
 			Err: errors.New("the request was TLS and the answer is plain HTTP: set plainHTTP: true for this registry if that is intended")}
@@ -120,7 +123,8 @@ func retryAfter(resp *http.Response, now time.Time) time.Duration {
 func describe(e *transport.Error) error {
 	text := fmt.Sprintf("registry answered %d %s", e.StatusCode, http.StatusText(e.StatusCode))
 	if len(e.Errors) > 0 {
-		text += fmt.Sprintf(": %s: %s", pratique.Clip(string(e.Errors[0].Code)), pratique.Clip(e.Errors[0].Message))
+		text += fmt.Sprintf(": %s: %s", pratique.Clip(string(e.Errors[0].Code)),
+			pratique.Clip(e.Errors[0].Message))
 	}
 	switch e.StatusCode {
 	case http.StatusUnauthorized:

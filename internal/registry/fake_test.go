@@ -162,7 +162,8 @@ func client(t testing.TB, f *fake, cfg Config) *Client {
 }
 
 func ref(f *fake, tag string) pratique.ImageRef {
-	return pratique.ImageRef{Repository: pratique.Repository{Registry: f.host(), Path: "team/app"}, Tag: tag}
+	return pratique.ImageRef{Repository: pratique.Repository{Registry: f.host(), Path: "team/app"},
+		Tag: tag}
 }
 
 func wantKind(t *testing.T, err error, want pratique.Kind) {

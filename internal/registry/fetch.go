@@ -26,7 +26,8 @@ const maxRedirects = 5
 // accept lists all manifest types, so that a registry neither converts nor hides a manifest. What
 // cannot be used is refused here, with a reason.
 var accept = strings.Join([]string{
-	pratique.TypeOCIIndex, pratique.TypeOCIManifest, pratique.TypeDockerList, pratique.TypeDockerManifest, typeOCIArtifact, typeSchema1, typeSchema1Signed,
+	pratique.TypeOCIIndex, pratique.TypeOCIManifest, pratique.TypeDockerList,
+	pratique.TypeDockerManifest, typeOCIArtifact, typeSchema1, typeSchema1Signed,
 }, ", ")
 
 // apiRequest is a request to a repository.
@@ -120,9 +121,11 @@ type stream struct {
 	subject  string
 }
 
-func newStream(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser, patience time.Duration, op, subject string) *stream {
+func newStream(ctx context.Context, cancel context.CancelCauseFunc, body io.ReadCloser,
+	patience time.Duration, op, subject string) *stream {
 	stop := func() { cancel(fmt.Errorf("no bytes for %s", patience)) }
-	return &stream{ctx: ctx, cancel: cancel, body: body, stalled: time.AfterFunc(patience, stop), patience: patience, op: op, subject: subject}
+	return &stream{ctx: ctx, cancel: cancel, body: body, stalled: time.AfterFunc(patience, stop),
+		patience: patience, op: op, subject: subject}
 }
 
 func (s *stream) Read(p []byte) (int, error) {
@@ -151,7 +154,8 @@ type document struct {
 
 // manifest reads a manifest by tag or digest. want is zero for a tag; otherwise the bytes must have
 // that digest.
-func (c *Client) manifest(ctx context.Context, t target, id string, want pratique.ContentID) (document, error) {
+func (c *Client) manifest(ctx context.Context, t target, id string,
+	want pratique.ContentID) (document, error) {
 	return c.readManifest(ctx, t, apiRequest{method: http.MethodGet, kind: "manifests", id: id}, want)
 }
 
@@ -164,12 +168,14 @@ func (c *Client) requireSHA256(ctx context.Context, t target, doc document, id p
 	own := pratique.DigestOf(doc.raw).ContentID()
 	_, err := c.manifest(ctx, t, own.String(), own)
 	if pratique.KindOf(err) == pratique.NotFound {
-		return pratique.Errorf(pratique.Invalid, opParse, "the registry has %s, but not as %s, by which it would be signed and deployed: push it under a tag", id, own)
+		return pratique.Errorf(pratique.Invalid, opParse,
+			"the registry has %s, but not as %s, by which it would be signed and deployed: push it under a tag", id, own)
 	}
 	return err
 }
 
-func (c *Client) readManifest(ctx context.Context, t target, q apiRequest, want pratique.ContentID) (document, error) {
+func (c *Client) readManifest(ctx context.Context, t target, q apiRequest,
+	want pratique.ContentID) (document, error) {
 	resp, err := c.do(ctx, t, q)
 	if err != nil {
 		return document{}, err
@@ -181,7 +187,8 @@ func (c *Client) readManifest(ctx context.Context, t target, q apiRequest, want 
 	}
 	own := pratique.DigestOf(raw).ContentID()
 	if !want.IsZero() && !want.Of(raw) {
-		return document{}, &pratique.Error{Op: "read manifest", Subject: t.repo.String() + "@" + want.String(), Kind: pratique.Corrupt,
+		return document{}, &pratique.Error{Op: "read manifest", Subject: t.repo.String() + "@" +
+			want.String(), Kind: pratique.Corrupt,
 			Err: fmt.Errorf("the bytes have digest %s", own)}
 	}
 	if want.IsZero() {
@@ -223,8 +230,10 @@ func (c *Client) config(ctx context.Context, t target, d descriptor) ([]byte, er
 		return nil, err
 	}
 	if !id.Of(raw) || int64(len(raw)) != d.Size {
-		return nil, &pratique.Error{Op: "read image configuration", Subject: t.repo.String() + "@" + id.String(), Kind: pratique.Corrupt,
-			Err: fmt.Errorf("got %d bytes with digest %s, want %d", len(raw), pratique.DigestOf(raw), d.Size)}
+		return nil, &pratique.Error{Op: "read image configuration", Subject: t.repo.String() + "@" +
+			id.String(), Kind: pratique.Corrupt,
+			Err: fmt.Errorf("got %d bytes with digest %s, want %d", len(raw),
+				pratique.DigestOf(raw), d.Size)}
 	}
 	c.documents.put(t.repo, id, document{raw: raw})
 	return raw, nil
@@ -234,7 +243,8 @@ func (c *Client) config(ctx context.Context, t target, d descriptor) ([]byte, er
 // the stream hashes it anyway; it never has more than d.Size bytes. A read fails with kind
 // Unavailable on a network error, and if no bytes come for a minute. Close it in any case: it holds
 // one of the registry's slots.
-func (c *Client) Layer(ctx context.Context, repo pratique.Repository, d layers.Descriptor) (io.ReadCloser, error) {
+func (c *Client) Layer(ctx context.Context, repo pratique.Repository,
+	d layers.Descriptor) (io.ReadCloser, error) {
 	t, err := c.target(repo)
 	if err != nil {
 		return nil, err
@@ -256,7 +266,8 @@ func (c *Client) Layer(ctx context.Context, repo pratique.Repository, d layers.D
 		return nil, mismatch
 	}
 	c.present.put(t.repo, d.Digest)
-	return &layerStream{Reader: &boundedBody{ReadCloser: resp.Body, left: d.Size, err: mismatch}, body: resp.Body, free: free}, nil
+	return &layerStream{Reader: &boundedBody{ReadCloser: resp.Body, left: d.Size, err: mismatch},
+		body: resp.Body, free: free}, nil
 }
 
 type layerStream struct {
@@ -286,7 +297,8 @@ func readDocument(resp *http.Response, what string, limit int64) ([]byte, error)
 		}
 		return raw, err
 	default:
-		return nil, pratique.Errorf(pratique.Corrupt, "read "+what, "the registry sent the encoding %q, which was not requested", pratique.Clip(encoding))
+		return nil, pratique.Errorf(pratique.Corrupt, "read "+what,
+			"the registry sent the encoding %q, which was not requested", pratique.Clip(encoding))
 	}
 }
 

@@ -8,16 +8,17 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// FuzzIndex reads an index and two things that it may name, all three of them as somebody likes to write them: $1 and $2
-// in the index, and $2 in the first thing, become the digests of these. What a naive runtime runs is evaluated or named,
-// or the index is refused.
+// FuzzIndex reads an index and two things that it may name, all three of them as somebody likes to
+// write them: $1 and $2 in the index, and $2 in the first thing, become the digests of these. What
+// a naive runtime runs is evaluated or named, or the index is refused.
 func FuzzIndex(f *testing.F) {
 	image := []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"$c","size":97},"layers":[]}`)
 	config := []byte(`{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}`)
 	image = bytes.ReplaceAll(image, []byte("97"), []byte("78"))
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"x","digest":"$1","size":1,"platform":{"os":"linux","architecture":"amd64"}},{"digest":"$2"}]}`), image, image, config)
 	f.Add([]byte(`{"manifests":[{"digest":"$1","platform":{"os":"unknown","architecture":"unknown"}},{"digest":"$2"}]}`), image, []byte(`{"config":{"mediaType":"x"},"layers":[{}]}`), config)
-	f.Add([]byte(`{"manifests":[{"digest":"$1","platform":{"os":"linux"}}]}`), []byte(`{"manifests":[{"digest":"$2"}]}`), image, config)
+	f.Add([]byte(`{"manifests":[{"digest":"$1","platform":{"os":"linux"}}]}`),
+		[]byte(`{"manifests":[{"digest":"$2"}]}`), image, config)
 	host := Host{Name: "127.0.0.1:1"}
 	f.Fuzz(func(t *testing.T, index, first, second, config []byte) {
 		c, err := New(Config{Hosts: []Host{host}})
@@ -41,7 +42,8 @@ func FuzzIndex(f *testing.F) {
 		conf := put(config)
 		two := put(second, "$c", conf)
 		one := put(first, "$2", two, "$c", conf)
-		top := bytes.ReplaceAll(bytes.ReplaceAll(index, []byte("$1"), []byte(one)), []byte("$2"), []byte(two))
+		top := bytes.ReplaceAll(bytes.ReplaceAll(index, []byte("$1"), []byte(one)), []byte("$2"),
+			[]byte(two))
 		m, err := parse(document{raw: top})
 		if err != nil || !m.isIndex() {
 			return

@@ -85,7 +85,8 @@ func (r *indexReader) index(ctx context.Context, m manifest, above platform, dep
 
 // entry reads one entry. A temporary failure is an error, since the next attempt may succeed; a
 // permanent one makes the entry uninspected.
-func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, depth int) (listing, error) {
+func (r *indexReader) entry(ctx context.Context, d descriptor, above platform,
+	depth int) (listing, error) {
 	listed := above
 	if d.Platform != nil {
 		if d.Platform.unknown() {
@@ -105,19 +106,22 @@ func (r *indexReader) entry(ctx context.Context, d descriptor, above platform, d
 	if !r.client.wantsPlatform(listed, own) {
 		return listing{unwanted: 1}, nil
 	}
-	if kind := pratique.KindOf(err); kind != pratique.Invalid && kind != pratique.NotFound && kind != pratique.Exhausted {
+	if kind := pratique.KindOf(err); kind != pratique.Invalid && kind != pratique.NotFound &&
+		kind != pratique.Exhausted {
 		return listing{}, err
 	}
 	platform := listed.name()
 	if platform == "" {
 		platform = own.name()
 	}
-	return listing{uninspected: []pratique.Uninspected{{Digest: pratique.Clip(d.Digest), Platform: platform, Reason: reason(err)}}}, nil
+	return listing{uninspected: []pratique.Uninspected{{Digest: pratique.Clip(d.Digest),
+		Platform: platform, Reason: reason(err)}}}, nil
 }
 
 // read fetches an entry and evaluates its bytes. With an error it also returns the platform in the
 // image's configuration, if that was read.
-func (r *indexReader) read(ctx context.Context, d descriptor, listed platform, depth int) (found listing, own platform, err error) {
+func (r *indexReader) read(ctx context.Context, d descriptor, listed platform,
+	depth int) (found listing, own platform, err error) {
 	id, err := d.id()
 	if err != nil {
 		return listing{}, own, err
@@ -135,14 +139,16 @@ func (r *indexReader) read(ctx context.Context, d descriptor, listed platform, d
 		return listing{}, own, err
 	case m.Manifests != nil || m.isIndex():
 		if depth == maxIndexDepth {
-			return listing{}, own, pratique.Errorf(pratique.Invalid, opParse, "indexes within indexes, more than %d deep", maxIndexDepth)
+			return listing{}, own, pratique.Errorf(pratique.Invalid, opParse,
+				"indexes within indexes, more than %d deep", maxIndexDepth)
 		}
 		found, err = r.index(ctx, m, listed, depth+1)
 		return found, own, err
 	case m.inert():
 		return listing{}, own, nil
 	case !m.runnable():
-		return listing{}, own, pratique.Errorf(pratique.Invalid, opParse, "a runtime may run it, but it is not an image that can be inspected: %s", m.notImage())
+		return listing{}, own, pratique.Errorf(pratique.Invalid, opParse,
+			"a runtime may run it, but it is not an image that can be inspected: %s", m.notImage())
 	}
 	descriptors, err := r.client.descriptors(m)
 	if err != nil {
@@ -195,7 +201,8 @@ func newChild(digest pratique.Digest, listed, own platform) (pratique.Child, err
 		child.Configured = configured
 	}
 	if child.Platform == "" {
-		return child, pratique.Errorf(pratique.Invalid, opParse, "neither the index nor the configuration names the platform")
+		return child, pratique.Errorf(pratique.Invalid, opParse,
+			"neither the index nor the configuration names the platform")
 	}
 	return child, nil
 }
@@ -205,7 +212,8 @@ func (r *indexReader) addEntries(entries int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.counted += entries; r.counted > r.client.limits.IndexChildren {
-		return pratique.Errorf(pratique.Exhausted, opParse, "the index names %d manifests, including nested indexes, the limit is %d (inspect.indexEntries)",
+		return pratique.Errorf(pratique.Exhausted, opParse,
+			"the index names %d manifests, including nested indexes, the limit is %d (inspect.indexEntries)",
 			r.counted, r.client.limits.IndexChildren)
 	}
 	return nil
@@ -215,7 +223,9 @@ func (r *indexReader) addBytes(bytes int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.bytes += int64(bytes); r.bytes > r.client.limits.IndexBytes {
-		return pratique.Errorf(pratique.Exhausted, opParse, "the manifests and configurations of the index have more than %d bytes together", r.client.limits.IndexBytes)
+		return pratique.Errorf(pratique.Exhausted, opParse,
+			"the manifests and configurations of the index have more than %d bytes together",
+			r.client.limits.IndexBytes)
 	}
 	return nil
 }
@@ -234,5 +244,6 @@ func (c *Client) wantsPlatform(listed, own platform) bool {
 	if len(c.platforms) == 0 || listed.empty() {
 		return true
 	}
-	return slices.ContainsFunc(c.platforms, listed.raw().MayRunOn) || !own.empty() && slices.ContainsFunc(c.platforms, own.raw().MayRunOn)
+	return slices.ContainsFunc(c.platforms, listed.raw().MayRunOn) || !own.empty() &&
+		slices.ContainsFunc(c.platforms, own.raw().MayRunOn)
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// The media types of manifests that are requested and are not images; package pratique has the others.
+// The media types of manifests that are requested and are not images; package pratique has the
+// others.
 const (
 	typeOCIArtifact   = "application/vnd.oci.artifact.manifest.v1+json"
 	typeSchema1       = "application/vnd.docker.distribution.manifest.v1+json"
@@ -59,7 +60,8 @@ func (p platform) text() (pratique.Platform, error) {
 	}
 	for _, part := range parts {
 		if !platformPattern.MatchString(part) {
-			return "", pratique.Errorf(pratique.Invalid, opParse, "platform %q is not os/architecture", pratique.Clip(strings.Join(parts, "/")))
+			return "", pratique.Errorf(pratique.Invalid, opParse,
+				"platform %q is not os/architecture", pratique.Clip(strings.Join(parts, "/")))
 		}
 	}
 	return pratique.Platform(strings.Join(parts, "/")), nil
@@ -138,7 +140,8 @@ func (m manifest) guessType(contentType string) string {
 	header, _, err := mime.ParseMediaType(contentType)
 	switch {
 	case err != nil: // no content type
-	case m.Manifests != nil && pratique.IsIndexType(header), m.Manifests == nil && pratique.IsManifestType(header):
+	case m.Manifests != nil && pratique.IsIndexType(header), m.Manifests == nil &&
+		pratique.IsManifestType(header):
 		return header
 	}
 	if m.Manifests != nil {
@@ -183,7 +186,8 @@ func (m manifest) inert() bool {
 	if m.Config == nil && m.Layers == nil && m.Manifests == nil {
 		return true
 	}
-	if !m.typed || m.MediaType != pratique.TypeOCIManifest || m.Config == nil || mayConfigure(m.Config.MediaType) {
+	if !m.typed || m.MediaType != pratique.TypeOCIManifest || m.Config == nil ||
+		mayConfigure(m.Config.MediaType) {
 		return false
 	}
 	return !slices.ContainsFunc(m.Layers, func(d descriptor) bool { return mayUnpack(d.MediaType) })
@@ -194,7 +198,8 @@ func (m manifest) inert() bool {
 // containerd converts those, and can be configured to accept others, such as WebAssembly's.
 func mayConfigure(mediaType string) bool {
 	t := strings.ToLower(mediaType)
-	return slices.Contains([]string{"", "application/octet-stream", "application/json", "text/html"}, t) || runnableFamily(t)
+	return slices.Contains([]string{"", "application/octet-stream", "application/json",
+		"text/html"}, t) || runnableFamily(t)
 }
 
 // mayUnpack reports whether some runtime unpacks a layer of that type.
@@ -203,7 +208,8 @@ func mayUnpack(mediaType string) bool {
 }
 
 func runnableFamily(t string) bool {
-	for _, prefix := range []string{"application/vnd.oci.image", "application/vnd.docker", "application/vnd.containerd", "application/vnd.erofs"} {
+	for _, prefix := range []string{"application/vnd.oci.image", "application/vnd.docker",
+		"application/vnd.containerd", "application/vnd.erofs"} {
 		if strings.HasPrefix(t, prefix) {
 			return true
 		}

@@ -16,8 +16,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// secureRegistry is a registry whose certificate no machine knows, and the certificate. Repositories below moved/ are
-// said to be elsewhere, and those below closed/ to want a login.
+// secureRegistry is a registry whose certificate no machine knows, and the certificate.
+// Repositories below moved/ are said to be elsewhere, and those below closed/ to want a login.
 func secureRegistry(t *testing.T) (address string, ca []byte) {
 	t.Helper()
 	inner := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
@@ -33,7 +33,8 @@ func secureRegistry(t *testing.T) (address string, ca []byte) {
 	}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	t.Cleanup(s.Close)
-	return s.Listener.Addr().String(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	return s.Listener.Addr().String(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE",
+		Bytes: s.Certificate().Raw})
 }
 
 func listTags(t *testing.T, h Host, path string) error {
@@ -53,14 +54,19 @@ func wantAnswer(t *testing.T, err error, kind pratique.Kind, text string) {
 	}
 }
 
-// TestOwnAuthority: a registry of one's own is asked once its authority is named, and its error says which key names it.
+// TestOwnAuthority: a registry of one's own is asked once its authority is named, and its error
+// says which key names it.
 func TestOwnAuthority(t *testing.T) {
 	t.Parallel()
 	address, ca := secureRegistry(t)
-	wantAnswer(t, listTags(t, Host{Name: address, TLS: true}, "team/app"), pratique.Unavailable, "to registries[].ca")
-	wantAnswer(t, listTags(t, Host{Name: address, TLS: true, CA: ca}, "team/app"), pratique.NotFound, "404")
-	wantAnswer(t, listTags(t, Host{Name: address, TLS: true, CA: ca}, "closed/app"), pratique.Denied, "set registries[].username and password")
-	if _, err := New(Config{Hosts: []Host{{Name: address, CA: []byte("no PEM")}}}); pratique.KindOf(err) != pratique.Invalid {
+	wantAnswer(t, listTags(t, Host{Name: address, TLS: true}, "team/app"), pratique.Unavailable,
+		"to registries[].ca")
+	wantAnswer(t, listTags(t, Host{Name: address, TLS: true, CA: ca}, "team/app"),
+		pratique.NotFound, "404")
+	wantAnswer(t, listTags(t, Host{Name: address, TLS: true, CA: ca}, "closed/app"),
+		pratique.Denied, "set registries[].username and password")
+	if _, err := New(Config{Hosts: []Host{{Name: address,
+		CA: []byte("no PEM")}}}); pratique.KindOf(err) != pratique.Invalid {
 		t.Errorf("a file that holds no certificate: %v", err)
 	}
 }
@@ -92,8 +98,8 @@ func (c *connector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.Copy(here, there)
 }
 
-// TestProxy: registries are asked by the proxy of the environment. Where they send us by it nobody can check, so that has
-// to be named.
+// TestProxy: registries are asked by the proxy of the environment. Where they send us by it nobody
+// can check, so that has to be named.
 func TestProxy(t *testing.T) {
 	address, ca := secureRegistry(t)
 	proxy := &connector{to: address}
@@ -108,5 +114,6 @@ func TestProxy(t *testing.T) {
 	if len(proxy.asked) == 0 || proxy.asked[0] != "CONNECT example.com:443" {
 		t.Errorf("the proxy was asked for %v", proxy.asked)
 	}
-	wantAnswer(t, listTags(t, h, "moved/app"), pratique.Denied, "redirects to cdn.example.net, which is reached by a proxy: add that host to redirectHosts")
+	wantAnswer(t, listTags(t, h, "moved/app"), pratique.Denied,
+		"redirects to cdn.example.net, which is reached by a proxy: add that host to redirectHosts")
 }

@@ -53,7 +53,8 @@ func (c *Client) Has(ctx context.Context, repo pratique.Repository, d layers.Des
 		return nil
 	}
 	resp, err := c.request(ctx, t, http.MethodHead, "blobs", d.ID().String())
-	if err != nil && pratique.KindOf(err) != pratique.Unavailable && pratique.KindOf(err) != pratique.RateLimited {
+	if err != nil && pratique.KindOf(err) != pratique.Unavailable &&
+		pratique.KindOf(err) != pratique.RateLimited {
 		// Some proxies and stores answer GET only. The bytes are not read.
 		resp, err = c.request(ctx, t, http.MethodGet, "blobs", d.ID().String())
 	}

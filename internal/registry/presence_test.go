@@ -31,7 +31,9 @@ func TestHas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repo := func(path string) pratique.Repository { return pratique.Repository{Registry: f.host(), Path: path} }
+	repo := func(path string) pratique.Repository {
+		return pratique.Repository{Registry: f.host(), Path: path}
+	}
 	for range 3 {
 		if err := c.Has(t.Context(), repo("app"), there); err != nil {
 			t.Fatal(err)
@@ -41,7 +43,8 @@ func TestHas(t *testing.T) {
 		t.Errorf("asked %d times for one layer", n)
 	}
 	err = c.Has(t.Context(), repo("other/app"), there) // what one repository has says nothing of another
-	if pratique.KindOf(err) != pratique.NotFound || !strings.Contains(err.Error(), "push the image again") {
+	if pratique.KindOf(err) != pratique.NotFound ||
+		!strings.Contains(err.Error(), "push the image again") {
 		t.Errorf("of another repository: %v", err)
 	}
 	if err = c.Has(t.Context(), repo("app"), gone); pratique.KindOf(err) != pratique.NotFound {
@@ -68,7 +71,8 @@ func TestHas(t *testing.T) {
 	}
 }
 
-// TestLayerAnnotations: what a manifest says of a layer to lazy runtimes goes with it, and cannot be said twice.
+// TestLayerAnnotations: what a manifest says of a layer to lazy runtimes goes with it, and cannot
+// be said twice.
 func TestLayerAnnotations(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)

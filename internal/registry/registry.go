@@ -62,7 +62,8 @@ type Limits struct {
 // Config lists the registries. The zero value refuses every image.
 type Config struct {
 	Hosts []Host
-	// UserAgent is sent with every request. Harbor lets an agent that contains "cosign" past its gate.
+	// UserAgent is sent with every request. Harbor lets an agent that contains "cosign" past its
+	// gate.
 	UserAgent string
 	Limits    Limits
 	// Platforms are the platforms on which images run: images of an index that run on none of them
@@ -122,16 +123,19 @@ func New(cfg Config) (*Client, error) {
 		if len(h.CA) > 0 {
 			trusted = newTransport(false)
 			if err := outbound.Setup(trusted, h.CA); err != nil {
-				return nil, pratique.Wrap(pratique.Invalid, "configure registries", pratique.Clip(h.Name), err)
+				return nil, pratique.Wrap(pratique.Invalid, "configure registries",
+					pratique.Clip(h.Name), err)
 			}
 		}
 		ready.guard = newGuard(ready, trusted, public, c.limits.ManifestBytes)
 		for _, known := range append([]string{h.Name}, h.Aliases...) {
 			if !hostPattern.MatchString(known) {
-				return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%q is not a host with an optional port", pratique.Clip(known))
+				return nil, pratique.Errorf(pratique.Invalid, "configure registries",
+					"%q is not a host with an optional port", pratique.Clip(known))
 			}
 			if _, twice := c.hosts[known]; twice {
-				return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%q is named twice", known)
+				return nil, pratique.Errorf(pratique.Invalid, "configure registries",
+					"%q is named twice", known)
 			}
 			c.hosts[known] = ready
 		}
@@ -141,10 +145,12 @@ func New(cfg Config) (*Client, error) {
 
 func (h Host) prepare() (*host, error) {
 	if (h.Username == "") != (h.Password == "") {
-		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: set both username and password, or neither", pratique.Clip(h.Name))
+		return nil, pratique.Errorf(pratique.Invalid, "configure registries",
+			"%s: set both username and password, or neither", pratique.Clip(h.Name))
 	}
 	if h.PlainHTTP && h.TLS {
-		return nil, pratique.Errorf(pratique.Invalid, "configure registries", "%s: either plain HTTP or TLS", pratique.Clip(h.Name))
+		return nil, pratique.Errorf(pratique.Invalid, "configure registries",
+			"%s: either plain HTTP or TLS", pratique.Clip(h.Name))
 	}
 	h.PlainHTTP = h.PlainHTTP || !h.TLS && loopback(h.Name)
 	ready := &host{Host: h, throttle: newThrottle(h.Name, h.Concurrency)}

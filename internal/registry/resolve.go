@@ -29,7 +29,8 @@ func (c *Client) Resolve(ctx context.Context, ref pratique.ImageRef) (pratique.M
 }
 
 // resolve uses the id if there is one, otherwise the tag.
-func (c *Client) resolve(ctx context.Context, t target, tag string, id pratique.ContentID) (pratique.Manifest, error) {
+func (c *Client) resolve(ctx context.Context, t target, tag string,
+	id pratique.ContentID) (pratique.Manifest, error) {
 	if !id.IsZero() {
 		tag = id.String()
 	}
@@ -92,7 +93,8 @@ func (c *Client) list(ctx context.Context, t target, m manifest, found *pratique
 	case len(all.children)+len(all.uninspected) > 0:
 		return nil
 	case all.unwanted > 0:
-		return pratique.Errorf(pratique.Invalid, opParse, "the index has none of the platforms %v that are configured", c.platforms)
+		return pratique.Errorf(pratique.Invalid, opParse,
+			"the index has none of the platforms %v that are configured", c.platforms)
 	}
 	found.NotImage = "index without a platform image"
 	return nil
@@ -119,10 +121,12 @@ func (c *Client) image(ctx context.Context, subject pratique.Subject) (layers.Re
 		return layers.Remote{}, err
 	}
 	if m.isIndex() {
-		return layers.Remote{}, pratique.Errorf(pratique.Invalid, opParse, "an index has no layers: inspect its children")
+		return layers.Remote{}, pratique.Errorf(pratique.Invalid, opParse,
+			"an index has no layers: inspect its children")
 	}
 	if !m.runnable() {
-		return layers.Remote{}, pratique.Errorf(pratique.Invalid, opParse, "not a container image: %s", m.notImage())
+		return layers.Remote{}, pratique.Errorf(pratique.Invalid, opParse,
+			"not a container image: %s", m.notImage())
 	}
 	descriptors, err := c.descriptors(m)
 	if err != nil {
@@ -152,7 +156,8 @@ func (c *Client) image(ctx context.Context, subject pratique.Subject) (layers.Re
 // descriptors checks the layers of an image manifest. Their diff ids are set later.
 func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 	if len(m.Layers) > c.limits.Layers {
-		return nil, pratique.Errorf(pratique.Exhausted, opParse, "%d layers, the limit is %d (inspect.layers)", len(m.Layers), c.limits.Layers)
+		return nil, pratique.Errorf(pratique.Exhausted, opParse,
+			"%d layers, the limit is %d (inspect.layers)", len(m.Layers), c.limits.Layers)
 	}
 	var all []layers.Descriptor
 	var sum int64
@@ -162,15 +167,18 @@ func (c *Client) descriptors(m manifest) ([]layers.Descriptor, error) {
 			return nil, err
 		}
 		if len(d.URLs) > 0 {
-			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is a foreign layer, as in Windows images, to be fetched from %s: foreign layers are not read",
+			return nil, pratique.Errorf(pratique.Invalid, opParse,
+				"layer %s is a foreign layer, as in Windows images, to be fetched from %s: foreign layers are not read",
 				id, pratique.Clip(strings.Join(d.URLs, " ")))
 		}
 		if !layers.IsLayerType(d.MediaType) {
-			return nil, pratique.Errorf(pratique.Invalid, opParse, "layer %s is of type %q, not a layer of files", id, pratique.Clip(d.MediaType))
+			return nil, pratique.Errorf(pratique.Invalid, opParse,
+				"layer %s is of type %q, not a layer of files", id, pratique.Clip(d.MediaType))
 		}
 		sum += d.Size
 		if d.Size > c.limits.LayerBytes || sum > c.limits.ImageBytes || sum < 0 {
-			return nil, pratique.Errorf(pratique.Exhausted, opParse, "layer %s of %d bytes, %d so far: the limits are %d for a layer and %d for an image",
+			return nil, pratique.Errorf(pratique.Exhausted, opParse,
+				"layer %s of %d bytes, %d so far: the limits are %d for a layer and %d for an image",
 				id, d.Size, sum, c.limits.LayerBytes, c.limits.ImageBytes)
 		}
 		layer := layers.Descriptor{MediaType: d.MediaType, Size: d.Size, Annotations: d.Annotations}
@@ -205,7 +213,8 @@ func parseConfig(raw []byte) (config, error) {
 func (c config) setDiffIDs(all []layers.Descriptor) error {
 	const op = "read image configuration"
 	if len(c.RootFS.DiffIDs) != len(all) {
-		return pratique.Errorf(pratique.Invalid, op, "%d diff ids for %d layers", len(c.RootFS.DiffIDs), len(all))
+		return pratique.Errorf(pratique.Invalid, op, "%d diff ids for %d layers",
+			len(c.RootFS.DiffIDs), len(all))
 	}
 	for i, text := range c.RootFS.DiffIDs {
 		id, err := pratique.ParseContentID(text)

@@ -55,18 +55,30 @@ func TestNotImage(t *testing.T) {
 		change func(m, layer, config object)
 		want   string
 	}{
-		"cosign signature":   {func(_, layer, _ object) { layer["mediaType"] = "application/vnd.dev.cosign.simplesigning.v1+json" }, "simplesigning"},
-		"cosign attestation": {func(_, layer, _ object) { layer["mediaType"] = "application/vnd.dsse.envelope.v1+json" }, "dsse"},
-		"bundle layers":      {func(_, layer, _ object) { layer["mediaType"] = "application/vnd.dev.sigstore.bundle.v0.3+json" }, "bundle"},
-		"sbom":               {func(_, layer, _ object) { layer["mediaType"] = "application/vnd.cyclonedx+json" }, "cyclonedx"},
+		"cosign signature": {func(_, layer, _ object) {
+			layer["mediaType"] = "application/vnd.dev.cosign.simplesigning.v1+json"
+		}, "simplesigning"},
+		"cosign attestation": {func(_, layer, _ object) {
+			layer["mediaType"] = "application/vnd.dsse.envelope.v1+json"
+		}, "dsse"},
+		"bundle layers": {func(_, layer, _ object) {
+			layer["mediaType"] = "application/vnd.dev.sigstore.bundle.v0.3+json"
+		}, "bundle"},
+		"sbom": {func(_, layer, _ object) {
+			layer["mediaType"] = "application/vnd.cyclonedx+json"
+		}, "cyclonedx"},
 		"helm chart": {func(m, _, _ object) {
-			m["config"] = object{"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": "sha256:" + strings.Repeat("0", 64), "size": 2}
+			m["config"] = object{"mediaType": "application/vnd.cncf.helm.config.v1+json",
+				"digest": "sha256:" + strings.Repeat("0", 64), "size": 2}
 		}, "helm"},
 		"artifact": {func(m, _, config object) {
 			m["artifactType"] = "application/vnd.example+type"
-			m["config"] = object{"mediaType": "application/vnd.oci.empty.v1+json", "digest": "sha256:" + strings.Repeat("0", 64), "size": 2}
+			m["config"] = object{"mediaType": "application/vnd.oci.empty.v1+json",
+				"digest": "sha256:" + strings.Repeat("0", 64), "size": 2}
 		}, "example"},
-		"unknown manifest": {func(m, _, _ object) { m["mediaType"] = "application/vnd.example.manifest+json" }, "example"},
+		"unknown manifest": {func(m, _, _ object) {
+			m["mediaType"] = "application/vnd.example.manifest+json"
+		}, "example"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -90,11 +102,14 @@ func TestRunnableIsAnImage(t *testing.T) {
 	for name, change := range map[string]func(m, layer, config object){
 		"artifact type": func(m, _, _ object) { m["artifactType"] = "application/vnd.example+type" },
 		"subject": func(m, _, _ object) {
-			m["subject"] = object{"mediaType": pratique.TypeOCIManifest, "digest": "sha256:" + strings.Repeat("1", 64), "size": 2}
+			m["subject"] = object{"mediaType": pratique.TypeOCIManifest, "digest": "sha256:" +
+				strings.Repeat("1", 64), "size": 2}
 		},
-		"no media type":     func(m, _, _ object) { delete(m, "mediaType") },
-		"docker":            func(m, _, _ object) { m["mediaType"] = pratique.TypeDockerManifest },
-		"layers beside one": func(m, l, _ object) { m["annotations"] = object{"Layers": "x", "layers": "y"} },
+		"no media type": func(m, _, _ object) { delete(m, "mediaType") },
+		"docker":        func(m, _, _ object) { m["mediaType"] = pratique.TypeDockerManifest },
+		"layers beside one": func(m, l, _ object) {
+			m["annotations"] = object{"Layers": "x", "layers": "y"}
+		},
 		"labels in any case": func(_, _, c object) {
 			c["config"] = object{"Labels": object{"OS": "a", "os": "b", "architecture": "c"}}
 		},
@@ -103,11 +118,13 @@ func TestRunnableIsAnImage(t *testing.T) {
 			t.Parallel()
 			f := newFake(t)
 			digest := f.image(t, "v1", change)
-			for _, header := range []string{pratique.TypeOCIManifest, typeSchema1Signed, "application/json", "text/html; charset=x", "", pratique.TypeDockerList} {
+			for _, header := range []string{pratique.TypeOCIManifest, typeSchema1Signed,
+				"application/json", "text/html; charset=x", "", pratique.TypeDockerList} {
 				f.types["v1"], f.types[digest.String()] = header, header
 				c := client(t, f, Config{})
 				got, err := c.Resolve(t.Context(), ref(f, "v1"))
-				if err != nil || got.NotImage != "" || got.Subject.Digest != digest || got.Platform != "linux/arm64/v8" {
+				if err != nil || got.NotImage != "" || got.Subject.Digest != digest ||
+					got.Platform != "linux/arm64/v8" {
 					t.Errorf("with the header %q: %+v, %v", header, got, err)
 				}
 				if _, err := c.Image(t.Context(), got.Subject); err != nil {
@@ -125,26 +142,42 @@ func TestRefused(t *testing.T) {
 		change func(m, layer, config object)
 		want   pratique.Kind
 	}{
-		"foreign layer":    {func(_, l, _ object) { l["urls"] = []string{"http://169.254.169.254/"} }, pratique.Invalid},
-		"encrypted layer":  {func(_, l, _ object) { l["mediaType"] = gzipLayer + "+encrypted" }, pratique.Invalid},
+		"foreign layer": {func(_, l, _ object) {
+			l["urls"] = []string{"http://169.254.169.254/"}
+		}, pratique.Invalid},
+		"encrypted layer": {func(_, l, _ object) {
+			l["mediaType"] = gzipLayer + "+encrypted"
+		}, pratique.Invalid},
 		"layer over limit": {func(_, l, _ object) { l["size"] = int64(9) << 30 }, pratique.Exhausted},
 		"overflowing layers": {func(m, l, _ object) {
-			m["layers"] = []any{l, object{"mediaType": gzipLayer, "digest": hash("2"), "size": int64(math.MaxInt64)}}
+			m["layers"] = []any{l, object{"mediaType": gzipLayer, "digest": hash("2"),
+				"size": int64(math.MaxInt64)}}
 		}, pratique.Exhausted},
-		"negative size":        {func(_, l, _ object) { l["size"] = -1 }, pratique.Invalid},
-		"sha512, cut":          {func(_, l, _ object) { l["digest"] = "sha512:" + strings.Repeat("0", 64) }, pratique.Invalid},
-		"blake3":               {func(_, l, _ object) { l["digest"] = "blake3:" + strings.Repeat("0", 64) }, pratique.Invalid},
-		"schema 1":             {func(m, _, _ object) { m["schemaVersion"] = 1 }, pratique.Invalid},
-		"schema 1 by type":     {func(m, _, _ object) { m["mediaType"] = typeSchema1Signed }, pratique.Invalid},
-		"index and image":      {func(m, _, _ object) { m["manifests"] = []any{} }, pratique.Invalid},
-		"index type, no index": {func(m, _, _ object) { m["mediaType"] = pratique.TypeOCIIndex }, pratique.Invalid},
-		"name twice":           {func(m, l, _ object) { m["Layers"] = []any{l, l} }, pratique.Invalid},
-		"platform":             {func(_, _, c object) { c["os"] = "linux\nFAKE LOG LINE" }, pratique.Invalid},
+		"negative size": {func(_, l, _ object) { l["size"] = -1 }, pratique.Invalid},
+		"sha512, cut": {func(_, l, _ object) {
+			l["digest"] = "sha512:" + strings.Repeat("0", 64)
+		}, pratique.Invalid},
+		"blake3": {func(_, l, _ object) {
+			l["digest"] = "blake3:" + strings.Repeat("0", 64)
+		}, pratique.Invalid},
+		"schema 1": {func(m, _, _ object) { m["schemaVersion"] = 1 }, pratique.Invalid},
+		"schema 1 by type": {func(m, _, _ object) {
+			m["mediaType"] = typeSchema1Signed
+		}, pratique.Invalid},
+		"index and image": {func(m, _, _ object) { m["manifests"] = []any{} }, pratique.Invalid},
+		"index type, no index": {func(m, _, _ object) {
+			m["mediaType"] = pratique.TypeOCIIndex
+		}, pratique.Invalid},
+		"name twice": {func(m, l, _ object) { m["Layers"] = []any{l, l} }, pratique.Invalid},
+		"platform": {func(_, _, c object) {
+			c["os"] = "linux\nFAKE LOG LINE"
+		}, pratique.Invalid},
 		"config missing": {func(m, _, _ object) {
 			m["config"] = object{"mediaType": pratique.TypeOCIConfig, "digest": hash("3"), "size": 2}
 		}, pratique.NotFound},
 		"config over limit": {func(m, _, _ object) {
-			m["config"] = object{"mediaType": pratique.TypeOCIConfig, "digest": hash("3"), "size": 5 << 20}
+			m["config"] = object{"mediaType": pratique.TypeOCIConfig, "digest": hash("3"),
+				"size": 5 << 20}
 		}, pratique.Exhausted},
 	}
 	for name, test := range tests {
@@ -170,7 +203,8 @@ func TestRefusedManifests(t *testing.T) {
 		many[i] = object{"mediaType": pratique.TypeOCIManifest, "digest": good.String(), "size": 3}
 	}
 	f.manifest(t, "children", pratique.TypeOCIIndex, object{"schemaVersion": 2, "manifests": many})
-	f.manifest(t, "large", pratique.TypeOCIManifest, []byte(`{"schemaVersion":2,"annotations":{"x":"`+strings.Repeat("x", 5<<20)+`"}}`))
+	f.manifest(t, "large", pratique.TypeOCIManifest,
+		[]byte(`{"schemaVersion":2,"annotations":{"x":"`+strings.Repeat("x", 5<<20)+`"}}`))
 	f.manifest(t, "html", "text/html", []byte("<html>welcome to the captive portal</html>"))
 	f.manifest(t, "deep", pratique.TypeOCIManifest, []byte(strings.Repeat("[", 10000)))
 	f.manifest(t, "two", pratique.TypeOCIManifest, []byte(`{"schemaVersion":2}{}`))
@@ -178,7 +212,8 @@ func TestRefusedManifests(t *testing.T) {
 	c := client(t, f, Config{})
 	for tag, want := range map[string]pratique.Kind{
 		"children": pratique.Exhausted, "large": pratique.Exhausted, "html": pratique.Invalid,
-		"deep": pratique.Invalid, "two": pratique.Invalid, "empty": pratique.Invalid, "gone": pratique.NotFound,
+		"deep": pratique.Invalid, "two": pratique.Invalid, "empty": pratique.Invalid,
+		"gone": pratique.NotFound,
 	} {
 		_, err := c.Resolve(t.Context(), ref(f, tag))
 		if err == nil {
@@ -211,7 +246,8 @@ func TestChunkedManifestOverLimit(t *testing.T) {
 		}
 		return true
 	}
-	_, err := client(t, f, Config{Limits: Limits{ManifestBytes: 2 << 10}}).Resolve(t.Context(), ref(f, "v1"))
+	_, err := client(t, f, Config{Limits: Limits{ManifestBytes: 2 << 10}}).Resolve(t.Context(),
+		ref(f, "v1"))
 	wantKind(t, err, pratique.Exhausted)
 }
 
@@ -230,7 +266,8 @@ func TestWrongDigest(t *testing.T) {
 	if err := json.Unmarshal(f.manifests["v1"], &m); err != nil {
 		t.Fatal(err)
 	}
-	f.blobs[m.Config.Digest] = []byte(strings.Replace(string(f.blobs[m.Config.Digest]), "linux", "lunix", 1))
+	f.blobs[m.Config.Digest] = []byte(strings.Replace(string(f.blobs[m.Config.Digest]), "linux",
+		"lunix", 1))
 	_, err = client(t, f, Config{}).Resolve(t.Context(), ref(f, "v1"))
 	wantKind(t, err, pratique.Corrupt)
 }
@@ -245,7 +282,8 @@ func TestImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if img.Subject != subject || pratique.DigestOf(img.Manifest) != digest || img.Platform != "linux/arm64/v8" || len(img.Layers) != 1 {
+	if img.Subject != subject || pratique.DigestOf(img.Manifest) != digest ||
+		img.Platform != "linux/arm64/v8" || len(img.Layers) != 1 {
 		t.Errorf("image %+v", img)
 	}
 	rc, err := c.Layer(t.Context(), subject.Repository, img.Layers[0])
@@ -264,7 +302,9 @@ func TestImage(t *testing.T) {
 			}
 			m["config"] = f.object("application/vnd.cncf.helm.config.v1+json", raw)
 		},
-		"diff ids": func(_, _, c object) { c["rootfs"] = object{"type": "layers", "diff_ids": []string{}} },
+		"diff ids": func(_, _, c object) {
+			c["rootfs"] = object{"type": "layers", "diff_ids": []string{}}
+		},
 		"evidence": func(_, l, _ object) { l["mediaType"] = "application/vnd.dsse.envelope.v1+json" },
 		"rootfs":   func(_, _, c object) { c["rootfs"] = object{"type": "blob", "diff_ids": []string{}} },
 	}
@@ -275,7 +315,8 @@ func TestImage(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	index := f.manifest(t, "multi", pratique.TypeOCIIndex, object{"schemaVersion": 2, "manifests": []any{}})
+	index := f.manifest(t, "multi", pratique.TypeOCIIndex,
+		object{"schemaVersion": 2, "manifests": []any{}})
 	_, err = c.Image(t.Context(), subject.Sibling(index))
 	wantKind(t, err, pratique.Invalid)
 }
@@ -286,7 +327,8 @@ func TestImageLimits(t *testing.T) {
 	digest := f.image(t, "v1", nil)
 	for _, limits := range []Limits{{LayerBytes: 10}, {ImageBytes: 10}} {
 		c := client(t, f, Config{Limits: limits})
-		_, err := c.Image(t.Context(), pratique.Subject{Repository: ref(f, "").Repository, Digest: digest})
+		_, err := c.Image(t.Context(), pratique.Subject{Repository: ref(f, "").Repository,
+			Digest: digest})
 		wantKind(t, err, pratique.Exhausted)
 	}
 	digest = f.image(t, "v2", func(m, l, _ object) { m["layers"] = []any{l, l} })

@@ -15,12 +15,15 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// machines are what images are chosen for. Containers/image takes their words as they are, containerd normalizes them.
-var machines = []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386", "linux/s390x", "windows/amd64"}
+// machines are what images are chosen for. Containers/image takes their words as they are,
+// containerd normalizes them.
+var machines = []string{"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386",
+	"linux/s390x", "windows/amd64"}
 
-// TestAgainstRuntimes: whatever the readers of containers/image and of containerd choose from random indexes and could
-// run, on whatever machine, is evaluated, or is named as uninspected, or the index is refused. Make test-runtimes builds
-// the program with the readers, and sets PRATIQUE_RUNTIMES to its path.
+// TestAgainstRuntimes: whatever the readers of containers/image and of containerd choose from
+// random indexes and could run, on whatever machine, is evaluated, or is named as uninspected, or
+// the index is refused. Make test-runtimes builds the program with the readers, and sets
+// PRATIQUE_RUNTIMES to its path.
 func TestAgainstRuntimes(t *testing.T) {
 	binary := os.Getenv("PRATIQUE_RUNTIMES")
 	if binary == "" {
@@ -76,10 +79,12 @@ func TestAgainstRuntimes(t *testing.T) {
 	for i, answers := range chosen {
 		top := ref(fakes[i], "")
 		top.Digest = in.Cases[i].Top
-		for _, platforms := range [][]pratique.Platform{nil, {"linux/amd64"}, {"linux/arm64"}, {"linux/arm/v7", "windows/amd64"}} {
+		for _, platforms := range [][]pratique.Platform{nil, {"linux/amd64"}, {"linux/arm64"},
+			{"linux/arm/v7", "windows/amd64"}} {
 			m, err := client(t, fakes[i], Config{Platforms: platforms}).Resolve(t.Context(), top)
 			for _, a := range answers {
-				if a.Digest == "" || len(platforms) > 0 && !slices.Contains(platforms, pratique.Platform(a.Machine)) {
+				if a.Digest == "" || len(platforms) > 0 &&
+					!slices.Contains(platforms, pratique.Platform(a.Machine)) {
 					continue
 				}
 				runs++
@@ -101,7 +106,9 @@ func TestAgainstRuntimes(t *testing.T) {
 }
 
 func isEvaluated(m pratique.Manifest, digest string) bool {
-	return slices.ContainsFunc(m.Children, func(c pratique.Child) bool { return c.Digest.String() == digest })
+	return slices.ContainsFunc(m.Children, func(c pratique.Child) bool {
+		return c.Digest.String() == digest
+	})
 }
 
 func uninspectedReason(m pratique.Manifest, digest string) string {
@@ -127,14 +134,18 @@ func (r *chaos) rarely(n int) bool { return r.IntN(n) == 0 }
 
 func (r *chaos) platform() any {
 	if r.rarely(6) {
-		return pick[any](r, nil, object{}, object{"os": "linux"}, object{"architecture": "amd64"}, object{"variant": "v8"}, at("unknown", "unknown"), at("unknown", "amd64"))
+		return pick[any](r, nil, object{}, object{"os": "linux"}, object{"architecture": "amd64"},
+			object{"variant": "v8"}, at("unknown", "unknown"), at("unknown", "amd64"))
 	}
-	p := at(pick(r, "linux", "linux", "linux", "linux", "windows", "Linux", "freebsd"), pick(r, "amd64", "amd64", "amd64", "arm64", "arm64", "arm", "386", "s390x", "x86_64", "aarch64", "pdp11"))
+	p := at(pick(r, "linux", "linux", "linux", "linux", "windows", "Linux", "freebsd"),
+		pick(r, "amd64", "amd64", "amd64", "arm64", "arm64", "arm", "386", "s390x", "x86_64",
+			"aarch64", "pdp11"))
 	if r.rarely(3) {
 		p["variant"] = pick(r, "v5", "v6", "v7", "v8", "8", "v9", "v2", "x")
 	}
 	if r.rarely(8) {
-		p["os.version"], p["os.features"] = pick(r, "", "10.0.17763.1", "x"), []string{pick(r, "win32k", "y")}
+		p["os.version"], p["os.features"] = pick(r, "", "10.0.17763.1", "x"),
+			[]string{pick(r, "win32k", "y")}
 	}
 	return p
 }
@@ -143,18 +154,21 @@ func (r *chaos) index(depth int) pratique.Digest {
 	var entries []any
 	for range r.IntN(4) + 1 {
 		d := r.document(depth)
-		e := object{"mediaType": r.types[d.String()], "digest": d.String(), "size": len(r.manifests[d.String()])}
+		e := object{"mediaType": r.types[d.String()], "digest": d.String(),
+			"size": len(r.manifests[d.String()])}
 		if p := r.platform(); p != nil || r.rarely(2) {
 			e["platform"] = p
 		}
 		if r.rarely(5) {
-			e["mediaType"] = pick[any](r, nil, "", "application/vnd.example.thing.v1+json", pratique.TypeOCIIndex, pratique.TypeDockerManifest, pratique.TypeOCIManifest, gzipLayer)
+			e["mediaType"] = pick[any](r, nil, "", "application/vnd.example.thing.v1+json",
+				pratique.TypeOCIIndex, pratique.TypeDockerManifest, pratique.TypeOCIManifest, gzipLayer)
 		}
 		if r.rarely(6) {
 			e["artifactType"] = soci
 		}
 		if r.rarely(6) {
-			e["annotations"] = pick(r, object{"io.github.containers.compression.zstd": "true"}, object{"vnd.docker.reference.type": "attestation-manifest"})
+			e["annotations"] = pick(r, object{"io.github.containers.compression.zstd": "true"},
+				object{"vnd.docker.reference.type": "attestation-manifest"})
 		}
 		entries = append(entries, e)
 	}
@@ -172,10 +186,12 @@ func (r *chaos) finish(t string, body object) pratique.Digest {
 	case r.rarely(8):
 		delete(body, "mediaType")
 	case r.rarely(20):
-		body["mediaType"] = pick(r, "application/vnd.example.thing.v1+json", pratique.TypeOCIIndex, pratique.TypeDockerManifest, pratique.TypeOCIManifest, pratique.TypeDockerList)
+		body["mediaType"] = pick(r, "application/vnd.example.thing.v1+json", pratique.TypeOCIIndex,
+			pratique.TypeDockerManifest, pratique.TypeOCIManifest, pratique.TypeDockerList)
 	}
 	if r.rarely(12) {
-		t = pick(r, "application/json", "", pratique.TypeOCIIndex, pratique.TypeOCIManifest, pratique.TypeDockerManifest, pratique.TypeDockerList)
+		t = pick(r, "application/json", "", pratique.TypeOCIIndex, pratique.TypeOCIManifest,
+			pratique.TypeDockerManifest, pratique.TypeDockerList)
 	}
 	r.made++
 	body["annotations"] = object{"number": strconv.Itoa(r.made)}
@@ -189,13 +205,18 @@ func (r *chaos) document(depth int) pratique.Digest {
 	t := pick(r, pratique.TypeOCIManifest, pratique.TypeOCIManifest, pratique.TypeDockerManifest)
 	configType, layerType := pratique.TypeOCIConfig, gzipLayer
 	if t == pratique.TypeDockerManifest {
-		configType, layerType = pratique.TypeDockerConfig, "application/vnd.docker.image.rootfs.diff.tar.gzip"
+		configType, layerType = pratique.TypeDockerConfig,
+			"application/vnd.docker.image.rootfs.diff.tar.gzip"
 	}
 	if r.rarely(5) {
-		configType = pick(r, soci, "application/octet-stream", "", "application/vnd.oci.empty.v1+json", pratique.TypeOCIConfig, pratique.TypeDockerConfig, "application/vnd.docker.plugin.v1+json")
+		configType = pick(r, soci, "application/octet-stream", "",
+			"application/vnd.oci.empty.v1+json", pratique.TypeOCIConfig, pratique.TypeDockerConfig,
+			"application/vnd.docker.plugin.v1+json")
 	}
 	if r.rarely(5) {
-		layerType = pick(r, inTotoLayer, "application/octet-stream", "application/vnd.dev.cosign.simplesigning.v1+json", gzipLayer+"+encrypted", "application/vnd.oci.image.layer.v1.tar", "")
+		layerType = pick(r, inTotoLayer, "application/octet-stream",
+			"application/vnd.dev.cosign.simplesigning.v1+json", gzipLayer+"+encrypted",
+			"application/vnd.oci.image.layer.v1.tar", "")
 	}
 	config := object{}
 	if p, ok := r.platform().(object); ok {
@@ -219,7 +240,8 @@ func (r *chaos) document(depth int) pratique.Digest {
 	if r.rarely(15) {
 		raw = []byte(pick(r, "{}", "[]", "null", strings.Repeat(" ", 10)))
 	}
-	body := object{"schemaVersion": 2, "mediaType": t, "config": r.object(configType, raw), "layers": layers}
+	body := object{"schemaVersion": 2, "mediaType": t, "config": r.object(configType, raw),
+		"layers": layers}
 	if r.rarely(20) {
 		delete(body, pick(r, "config", "layers"))
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestLoopbackOverTLS: a registry on the loopback is asked over TLS where the configuration says so, and the error of
-// one that is asked in the wrong way says what to change.
+// TestLoopbackOverTLS: a registry on the loopback is asked over TLS where the configuration says
+// so, and the error of one that is asked in the wrong way says what to change.
 func TestLoopbackOverTLS(t *testing.T) {
 	t.Parallel()
 	handler := ggcr.New(ggcr.Logger(log.New(io.Discard, "", 0)))
@@ -48,16 +48,19 @@ func TestLoopbackOverTLS(t *testing.T) {
 		kind pratique.Kind
 		want string
 	}{
-		"TLS":                  {Host{Name: host(secure), TLS: true}, pratique.NotFound, "404"}, // there is no such repository
-		"TLS, not said":        {Host{Name: host(secure)}, pratique.Unavailable, "set plainHTTP: false"},
-		"plain, not said":      {Host{Name: host(plain)}, pratique.NotFound, "404"},
-		"plain, asked for TLS": {Host{Name: host(plain), TLS: true}, pratique.Unavailable, "set plainHTTP: true"},
+		// there is no such repository
+		"TLS":             {Host{Name: host(secure), TLS: true}, pratique.NotFound, "404"},
+		"TLS, not said":   {Host{Name: host(secure)}, pratique.Unavailable, "set plainHTTP: false"},
+		"plain, not said": {Host{Name: host(plain)}, pratique.NotFound, "404"},
+		"plain, asked for TLS": {Host{Name: host(plain), TLS: true}, pratique.Unavailable,
+			"set plainHTTP: true"},
 	} {
 		if err := list(c.host); pratique.KindOf(err) != c.kind || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v (%v), want %q (%v)", name, err, pratique.KindOf(err), c.want, c.kind)
 		}
 	}
-	if _, err := New(Config{Hosts: []Host{{Name: "a.example", PlainHTTP: true, TLS: true}}}); pratique.KindOf(err) != pratique.Invalid {
+	if _, err := New(Config{Hosts: []Host{{Name: "a.example", PlainHTTP: true,
+		TLS: true}}}); pratique.KindOf(err) != pratique.Invalid {
 		t.Errorf("both: %v", err)
 	}
 }

@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	// Tokens live for a minute unless the server says otherwise. Reads renew them automatically, but the transport
-	// cannot repeat an upload whose token expires, so sessions for uploads are renewed earlier.
+	// Tokens live for a minute unless the server says otherwise. Reads renew them automatically,
+	// but the transport cannot repeat an upload whose token expires, so sessions for uploads are
+	// renewed earlier.
 	pullSessionAge = 10 * time.Minute
 	pushSessionAge = 45 * time.Second
 	maxSessions    = 1024
@@ -60,7 +61,8 @@ func (s *sessions) get(key sessionKey) *session {
 }
 
 // login returns a transport that is authenticated for the scope ("pull" or "push,pull").
-func (c *Client) login(ctx context.Context, t target, scope string, age time.Duration) (http.RoundTripper, error) {
+func (c *Client) login(ctx context.Context, t target, scope string,
+	age time.Duration) (http.RoundTripper, error) {
 	s := c.sessions.get(sessionKey{repository: t.repo.String(), scope: scope})
 	select {
 	case s.lock <- struct{}{}:
@@ -72,7 +74,8 @@ func (c *Client) login(ctx context.Context, t target, scope string, age time.Dur
 		return s.transport, nil
 	}
 	base := transport.NewUserAgent(retryReads(t.host.guard), c.userAgent)
-	made, err := transport.NewWithContext(ctx, t.host.registry, t.host.credentials(), base, []string{t.name.Scope(scope)})
+	made, err := transport.NewWithContext(ctx, t.host.registry, t.host.credentials(), base,
+		[]string{t.name.Scope(scope)})
 	if err != nil {
 		return nil, loginError(t.host.Host, err)
 	}
@@ -91,7 +94,8 @@ func (h *host) credentials() authn.Authenticator {
 // RemoteOptions returns the options for reading and writing signatures in a repository: a transport
 // that is authenticated for pull and push and goes through the guard. The options hold ctx, so make
 // them for one job; make a [remote.Pusher] for each job too, because it remembers uploads forever.
-func (c *Client) RemoteOptions(ctx context.Context, repo pratique.Repository) ([]remote.Option, []name.Option, error) {
+func (c *Client) RemoteOptions(ctx context.Context, repo pratique.Repository) ([]remote.Option,
+	[]name.Option, error) {
 	t, err := c.target(repo)
 	if err != nil {
 		return nil, nil, err
@@ -121,10 +125,12 @@ type readRetries struct {
 
 func retryReads(inner http.RoundTripper) http.RoundTripper {
 	return &readRetries{once: inner, repeated: transport.NewRetry(inner,
-		transport.WithRetryBackoff(transport.Backoff{Duration: 200 * time.Millisecond, Factor: 3, Jitter: 0.1, Steps: 3}),
+		transport.WithRetryBackoff(transport.Backoff{Duration: 200 * time.Millisecond, Factor: 3,
+			Jitter: 0.1, Steps: 3}),
 		transport.WithRetryPredicate(isTransient),
 		// Not 429: the queue waits for that.
-		transport.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway,
+		transport.WithRetryStatusCodes(http.StatusRequestTimeout, http.StatusInternalServerError,
+			http.StatusBadGateway,
 			http.StatusServiceUnavailable, http.StatusGatewayTimeout))}
 }
 
@@ -133,7 +139,8 @@ type onceKey struct{}
 
 // RoundTrip implements [http.RoundTripper].
 func (r *readRetries) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Context().Value(onceKey{}) != nil || req.Body != nil || req.Method != http.MethodGet && req.Method != http.MethodHead {
+	if req.Context().Value(onceKey{}) != nil || req.Body != nil || req.Method != http.MethodGet &&
+		req.Method != http.MethodHead {
 		return r.once.RoundTrip(req)
 	}
 	return r.repeated.RoundTrip(req)
@@ -145,6 +152,7 @@ func isTransient(err error) bool {
 	if errors.As(err, &status) {
 		return status.Temporary()
 	}
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }

@@ -17,7 +17,8 @@ func name512(b []byte) string {
 	return "sha512:" + hex.EncodeToString(sum[:])
 }
 
-// image512 is an image in which layers, diff ids and the configuration go by sha512. It is there by both names.
+// image512 is an image in which layers, diff ids and the configuration go by sha512. It is there by
+// both names.
 func (s shelf) image512(tag string) (pratique.Digest, string) {
 	var stream bytes.Buffer
 	w := tar.NewWriter(&stream)
@@ -29,7 +30,8 @@ func (s shelf) image512(tag string) (pratique.Digest, string) {
 		s.t.Fatal(err)
 	}
 	layer := zip(s.t, stream.Bytes())
-	config, err := json.Marshal(object{"os": "linux", "architecture": "amd64", "rootfs": object{"type": "layers", "diff_ids": []string{name512(stream.Bytes())}}})
+	config, err := json.Marshal(object{"os": "linux", "architecture": "amd64",
+		"rootfs": object{"type": "layers", "diff_ids": []string{name512(stream.Bytes())}}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -38,7 +40,8 @@ func (s shelf) image512(tag string) (pratique.Digest, string) {
 	}
 	digest := s.manifest(s.t, tag, pratique.TypeOCIManifest, object{
 		"schemaVersion": 2, "mediaType": pratique.TypeOCIManifest,
-		"config": object{"mediaType": pratique.TypeOCIConfig, "digest": name512(config), "size": len(config)},
+		"config": object{"mediaType": pratique.TypeOCIConfig, "digest": name512(config),
+			"size": len(config)},
 		"layers": []any{object{"mediaType": gzipLayer, "digest": name512(layer), "size": len(layer)}},
 	})
 	raw := s.manifests[digest.String()]
@@ -46,7 +49,8 @@ func (s shelf) image512(tag string) (pratique.Digest, string) {
 	return digest, name512(raw)
 }
 
-// TestSHA512: what is named by sha512 is fetched and checked by that, and known by sha256 from then on.
+// TestSHA512: what is named by sha512 is fetched and checked by that, and known by sha256 from then
+// on.
 func TestSHA512(t *testing.T) {
 	t.Parallel()
 	s := shelf{newFake(t), t}
@@ -62,7 +66,8 @@ func TestSHA512(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []pratique.ImageRef{byTag, byTag.WithContentID(id), ref(s.fake, "").WithContentID(id)} {
+	for _, r := range []pratique.ImageRef{byTag, byTag.WithContentID(id),
+		ref(s.fake, "").WithContentID(id)} {
 		m, err := c.Resolve(t.Context(), r)
 		if err != nil || m.Subject.Digest != digest || m.Platform != "linux/amd64" {
 			t.Errorf("%s: %+v, %v", r, m, err)
@@ -78,7 +83,8 @@ func TestSHA512(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := img.Layers[0]
-		if l.Digest != pratique.DigestOf(s.blobs[l.DigestName.String()]) || l.DiffIDName.IsZero() || l.DiffID.IsZero() || l.DiffID == l.Digest {
+		if l.Digest != pratique.DigestOf(s.blobs[l.DigestName.String()]) || l.DiffIDName.IsZero() ||
+			l.DiffID.IsZero() || l.DiffID == l.Digest {
 			t.Errorf("layer %+v", l)
 		}
 		disk, err := img.V1()
@@ -103,8 +109,10 @@ func TestSHA512InAnIndex(t *testing.T) {
 	t.Parallel()
 	s := shelf{newFake(t), t}
 	digest, long := s.image512("one")
-	s.manifest(t, "v1", pratique.TypeOCIIndex, object{"schemaVersion": 2, "mediaType": pratique.TypeOCIIndex, "manifests": []any{
-		object{"mediaType": pratique.TypeOCIManifest, "digest": long, "size": 7, "platform": at("linux", "amd64")}}})
+	s.manifest(t, "v1", pratique.TypeOCIIndex,
+		object{"schemaVersion": 2, "mediaType": pratique.TypeOCIIndex, "manifests": []any{
+			object{"mediaType": pratique.TypeOCIManifest, "digest": long, "size": 7,
+				"platform": at("linux", "amd64")}}})
 	got, err := client(t, s.fake, Config{}).Resolve(t.Context(), ref(s.fake, "v1"))
 	want{children: []string{"linux/amd64"}}.check(t, got, err)
 	if err == nil && got.Children[0].Digest != digest {
@@ -136,7 +144,8 @@ func TestSHA512ThatDoesNotMatch(t *testing.T) {
 			b[len(b)-1] ^= 1
 			s.blobs[m.Layers[0].Digest] = b
 		case "configuration":
-			s.blobs[m.Config.Digest] = bytes.Replace(s.blobs[m.Config.Digest], []byte("linux"), []byte("lunix"), 1)
+			s.blobs[m.Config.Digest] = bytes.Replace(s.blobs[m.Config.Digest], []byte("linux"),
+				[]byte("lunix"), 1)
 		case "manifest":
 			s.manifests[long] = append(bytes.Clone(s.manifests[long]), ' ')
 			id, _ := pratique.ParseContentID(long)
@@ -149,7 +158,8 @@ func TestSHA512ThatDoesNotMatch(t *testing.T) {
 			if openErr != nil {
 				t.Fatal(openErr)
 			}
-			_, _, err = store.Image(t.Context(), c, pratique.Subject{Repository: r.Repository, Digest: digest})
+			_, _, err = store.Image(t.Context(), c, pratique.Subject{Repository: r.Repository,
+				Digest: digest})
 		}
 		if pratique.KindOf(err) != pratique.Corrupt {
 			t.Errorf("%s: %v", part, err)

@@ -29,10 +29,12 @@ const (
 // one request, plus a login if there is no session, and is not retried. The error is NotFound if
 // there is no such repository, RateLimited with a [Throttled] if the registry said how long to
 // wait, and Corrupt if the list cannot be read or continued.
-func (c *Client) Tags(ctx context.Context, repo pratique.Repository, after, etag string) (pratique.TagPage, error) {
+func (c *Client) Tags(ctx context.Context, repo pratique.Repository, after,
+	etag string) (pratique.TagPage, error) {
 	t, err := c.target(repo)
 	if err != nil {
-		return pratique.TagPage{}, pratique.Wrap(pratique.Unknown, opTags, pratique.Clip(repo.String()), err)
+		return pratique.TagPage{}, pratique.Wrap(pratique.Unknown, opTags,
+			pratique.Clip(repo.String()), err)
 	}
 	page, err := c.tags(ctx, t, after, etag)
 	return page, pratique.Wrap(pratique.Unknown, opTags, repo.String(), err)
@@ -44,10 +46,12 @@ func (c *Client) tags(ctx context.Context, t target, after, etag string) (pratiq
 		query = url.Values{"n": {strconv.Itoa(pageTags)}}.Encode()
 	}
 	if len(query) > maxQuery || len(etag) > maxETag {
-		return pratique.TagPage{}, pratique.Errorf(pratique.Invalid, opTags, "a query of %d bytes and an ETag of %d, the limits are %d and %d",
+		return pratique.TagPage{}, pratique.Errorf(pratique.Invalid, opTags,
+			"a query of %d bytes and an ETag of %d, the limits are %d and %d",
 			len(query), len(etag), maxQuery, maxETag)
 	}
-	resp, err := c.do(ctx, t, apiRequest{method: http.MethodGet, kind: "tags", id: "list", query: query, ifNoneMatch: etag, noRetry: true})
+	resp, err := c.do(ctx, t, apiRequest{method: http.MethodGet, kind: "tags", id: "list",
+		query: query, ifNoneMatch: etag, noRetry: true})
 	if err != nil {
 		return pratique.TagPage{}, err
 	}
@@ -81,10 +85,12 @@ func readPage(resp *http.Response, repo pratique.Repository) (pratique.TagPage, 
 		err = json.Unmarshal(raw, &list)
 	}
 	if err != nil {
-		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, opTags, "not a list of tags: %s", pratique.Clip(err.Error()))
+		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, opTags,
+			"not a list of tags: %s", pratique.Clip(err.Error()))
 	}
 	if len(list.Tags) > maxPageTags {
-		return pratique.TagPage{}, pratique.Errorf(pratique.Exhausted, opTags, "%d tags at once, the limit is %d", len(list.Tags), maxPageTags)
+		return pratique.TagPage{}, pratique.Errorf(pratique.Exhausted, opTags,
+			"%d tags at once, the limit is %d", len(list.Tags), maxPageTags)
 	}
 	page := pratique.TagPage{ETag: resp.Header.Get("ETag")}
 	if len(page.ETag) > maxETag {
@@ -115,11 +121,13 @@ func nextQuery(headers []string) (string, error) {
 			}
 			u, err := url.Parse(found[1])
 			if err != nil || u.RawQuery == "" || len(u.RawQuery) > maxQuery {
-				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", pratique.Clip(found[1]))
+				return "", pratique.Errorf(pratique.Corrupt, opTags,
+					"the link to the next page cannot be followed: %s", pratique.Clip(found[1]))
 			}
 			values, err := url.ParseQuery(u.RawQuery)
 			if err != nil {
-				return "", pratique.Errorf(pratique.Corrupt, opTags, "the link to the next page cannot be followed: %s", pratique.Clip(err.Error()))
+				return "", pratique.Errorf(pratique.Corrupt, opTags,
+					"the link to the next page cannot be followed: %s", pratique.Clip(err.Error()))
 			}
 			if n, err := strconv.Atoi(values.Get("n")); values.Has("n") && (err != nil || n < 1) {
 				values.Set("n", strconv.Itoa(pageTags)) // GHCR's links ask for pages without tags
@@ -143,17 +151,20 @@ func (c *Client) Digest(ctx context.Context, ref pratique.ImageRef) (pratique.Di
 // registry does not return digests, a second request reads the manifest. Requests are not retried;
 // the error has a [Throttled] if the registry said how long to wait. spend is called before each
 // request, for a budget; if it fails, no request is sent.
-func (c *Client) DigestIfChanged(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
+func (c *Client) DigestIfChanged(ctx context.Context, ref pratique.ImageRef, known pratique.Digest,
+	spend func(context.Context) error) (
 	d pratique.Digest, changed bool, err error) {
 	return c.digest(ctx, ref, known, spend)
 }
 
 // digest does not retry if there is a budget.
-func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
+func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratique.Digest,
+	spend func(context.Context) error) (
 	pratique.Digest, bool, error) {
 	const op = "look up tag"
 	if err := ref.Validate(); err != nil {
-		return pratique.Digest{}, false, pratique.Wrap(pratique.Invalid, op, pratique.Clip(ref.String()), err)
+		return pratique.Digest{}, false, pratique.Wrap(pratique.Invalid, op,
+			pratique.Clip(ref.String()), err)
 	}
 	t, err := c.target(ref.Repository)
 	if err != nil {
@@ -180,7 +191,8 @@ func (c *Client) digest(ctx context.Context, ref pratique.ImageRef, known pratiq
 	return d, err == nil && d != known, pratique.Wrap(pratique.Unknown, op, ref.String(), err)
 }
 
-func (c *Client) headDigest(ctx context.Context, t target, q apiRequest, known pratique.Digest, want pratique.ContentID,
+func (c *Client) headDigest(ctx context.Context, t target, q apiRequest, known pratique.Digest,
+	want pratique.ContentID,
 	spend func(context.Context) error) (pratique.Digest, error) {
 	if err := spend(ctx); err != nil {
 		return pratique.Digest{}, err
@@ -195,7 +207,8 @@ func (c *Client) headDigest(ctx context.Context, t target, q apiRequest, known p
 	}
 	_ = resp.Body.Close() // the answer to HEAD has none
 	// A sha512 digest does not tell the sha256 digest.
-	if named := strings.TrimSpace(resp.Header.Get("Docker-Content-Digest")); named != "" && !strings.HasPrefix(named, "sha512:") {
+	if named := strings.TrimSpace(resp.Header.Get("Docker-Content-Digest")); named != "" &&
+		!strings.HasPrefix(named, "sha512:") {
 		d, err := pratique.ParseDigest(named)
 		return d, pratique.Wrap(pratique.Invalid, "read digest", "", err)
 	}
@@ -206,7 +219,8 @@ func (c *Client) headDigest(ctx context.Context, t target, q apiRequest, known p
 }
 
 // getDigest reads the manifest. Its bytes must have the digest want, unless that is zero.
-func (c *Client) getDigest(ctx context.Context, t target, q apiRequest, want pratique.ContentID, spend func(context.Context) error) (
+func (c *Client) getDigest(ctx context.Context, t target, q apiRequest, want pratique.ContentID,
+	spend func(context.Context) error) (
 	pratique.Digest, error) {
 	if err := spend(ctx); err != nil {
 		return pratique.Digest{}, err

@@ -50,15 +50,16 @@ func walk(t *testing.T, c *Client, repo pratique.Repository) (tags []string, pag
 
 func TestTagsOfDistribution(t *testing.T) {
 	t.Parallel()
-	s, err := testregistry.Start(t.Context(), testregistry.Config{Wrap: func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if query := r.URL.Query(); query.Get("n") == fmt.Sprint(pageTags) {
-				query.Set("n", "2") // so that few tags make several pages
-				r.URL.RawQuery = query.Encode()
-			}
-			next.ServeHTTP(w, r)
-		})
-	}})
+	s, err := testregistry.Start(t.Context(),
+		testregistry.Config{Wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if query := r.URL.Query(); query.Get("n") == fmt.Sprint(pageTags) {
+					query.Set("n", "2") // so that few tags make several pages
+					r.URL.RawQuery = query.Encode()
+				}
+				next.ServeHTTP(w, r)
+			})
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,10 +98,12 @@ func TestTagsOfDistribution(t *testing.T) {
 	if err != nil || d != digest || !changed {
 		t.Errorf("unknown: %v %v %v", d, changed, err)
 	}
-	if d, changed, err = c.DigestIfChanged(t.Context(), ref, digest, free); err != nil || d != digest || changed {
+	if d, changed, err = c.DigestIfChanged(t.Context(), ref, digest, free); err != nil ||
+		d != digest || changed {
 		t.Errorf("the same: %v %v %v", d, changed, err)
 	}
-	if d, changed, err = c.DigestIfChanged(t.Context(), ref, pratique.DigestOf([]byte("x")), free); err != nil || d != digest || !changed {
+	if d, changed, err = c.DigestIfChanged(t.Context(), ref, pratique.DigestOf([]byte("x")),
+		free); err != nil || d != digest || !changed {
 		t.Errorf("another: %v %v %v", d, changed, err)
 	}
 	ref.Tag = "gone"
@@ -123,7 +126,9 @@ func parsed(t *testing.T, s string) pratique.Digest {
 func TestTagsFollowsOnlyTheQueryOfALink(t *testing.T) {
 	t.Parallel()
 	var strayed atomic.Int32
-	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { strayed.Add(1) }))
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		strayed.Add(1)
+	}))
 	t.Cleanup(elsewhere.Close)
 	f := newFake(t)
 	next := map[string]string{
@@ -145,7 +150,8 @@ func TestTagsFollowsOnlyTheQueryOfALink(t *testing.T) {
 		fmt.Fprintf(w, `{"name":"team/app","tags":["%s-"]}`, "v"+last)
 	})
 	tags, pages := walk(t, client(t, f, Config{}), ref(f, "").Repository)
-	if !slices.Equal(tags, []string{"v-", "va-", "vb-", "vc-", "vd-"}) || pages != 5 || strayed.Load() != 0 {
+	if !slices.Equal(tags, []string{"v-", "va-", "vb-", "vc-", "vd-"}) || pages != 5 ||
+		strayed.Load() != 0 {
 		t.Errorf("%v on %d pages, %d requests to another host", tags, pages, strayed.Load())
 	}
 }
@@ -156,16 +162,19 @@ func TestTagsRefusesListsThatCannotBeRead(t *testing.T) {
 		link, body string
 		kind       pratique.Kind
 	}{
-		"itself":        {`<?n=1000>; rel="next"`, `{"tags":["a"]}`, pratique.Corrupt},
-		"no query":      {`</v2/team/app/tags/list>; rel="next"`, `{"tags":["a"]}`, pratique.Corrupt},
-		"no URL":        {`<http://%?last=a>; rel="next"`, `{"tags":["a"]}`, pratique.Corrupt},
-		"no query's":    {`<?last=%zz>; rel="next"`, `{"tags":["a"]}`, pratique.Corrupt},
-		"endless query": {`<?last=` + strings.Repeat("x", 5000) + `>; rel="next"`, `{"tags":["a"]}`, pratique.Corrupt},
-		"a page":        {"", "<html>sign in", pratique.Corrupt},
-		"nothing":       {"", "", pratique.Corrupt},
-		"another type":  {"", `{"tags":{"a":1}}`, pratique.Corrupt},
-		"too long":      {"", `{"tags":["` + strings.Repeat("x", maxPageBytes) + `"]}`, pratique.Exhausted},
-		"too many":      {"", `{"tags":["a"` + strings.Repeat(`,"a"`, maxPageTags) + `]}`, pratique.Exhausted},
+		"itself":     {`<?n=1000>; rel="next"`, `{"tags":["a"]}`, pratique.Corrupt},
+		"no query":   {`</v2/team/app/tags/list>; rel="next"`, `{"tags":["a"]}`, pratique.Corrupt},
+		"no URL":     {`<http://%?last=a>; rel="next"`, `{"tags":["a"]}`, pratique.Corrupt},
+		"no query's": {`<?last=%zz>; rel="next"`, `{"tags":["a"]}`, pratique.Corrupt},
+		"endless query": {`<?last=` + strings.Repeat("x", 5000) + `>; rel="next"`, `{"tags":["a"]}`,
+			pratique.Corrupt},
+		"a page":       {"", "<html>sign in", pratique.Corrupt},
+		"nothing":      {"", "", pratique.Corrupt},
+		"another type": {"", `{"tags":{"a":1}}`, pratique.Corrupt},
+		"too long": {"", `{"tags":["` + strings.Repeat("x", maxPageBytes) + `"]}`,
+			pratique.Exhausted},
+		"too many": {"", `{"tags":["a"` + strings.Repeat(`,"a"`, maxPageTags) + `]}`,
+			pratique.Exhausted},
 	} {
 		f := newFake(t)
 		lists(f, func(w http.ResponseWriter, _ url.Values, _ *http.Request) {
@@ -192,14 +201,18 @@ func TestTagsLeavesOutWhatIsNoTag(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	lists(f, func(w http.ResponseWriter, _ url.Values, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(object{"tags": []string{"", "a", "../../b", "-c", "d@sha256:0", "e\n", strings.Repeat("f", 129), "g"}})
+		_ = json.NewEncoder(w).Encode(object{"tags": []string{"", "a", "../../b", "-c",
+			"d@sha256:0", "e\n", strings.Repeat("f", 129), "g"}})
 	})
 	page, err := client(t, f, Config{}).Tags(t.Context(), ref(f, "").Repository, "", "")
 	if err != nil || !slices.Equal(page.Tags, []string{"a", "g"}) || page.Invalid != 6 {
 		t.Errorf("%+v %v", page, err)
 	}
-	lists(f, func(w http.ResponseWriter, _ url.Values, _ *http.Request) { fmt.Fprint(w, `{"tags":null}`) })
-	if page, err = client(t, f, Config{}).Tags(t.Context(), ref(f, "").Repository, "", ""); err != nil || len(page.Tags) != 0 {
+	lists(f, func(w http.ResponseWriter, _ url.Values, _ *http.Request) {
+		fmt.Fprint(w, `{"tags":null}`)
+	})
+	if page, err = client(t, f, Config{}).Tags(t.Context(), ref(f, "").Repository, "",
+		""); err != nil || len(page.Tags) != 0 {
 		t.Errorf("%+v %v", page, err)
 	}
 }
@@ -221,10 +234,12 @@ func TestTagsIsConditional(t *testing.T) {
 	if err != nil || page.ETag != etag || page.NotModified || len(page.Tags) != 1 {
 		t.Fatalf("%+v %v", page, err)
 	}
-	if page, err = c.Tags(t.Context(), ref(f, "").Repository, "", page.ETag); err != nil || !page.NotModified || len(page.Tags) != 0 {
+	if page, err = c.Tags(t.Context(), ref(f, "").Repository, "", page.ETag); err != nil ||
+		!page.NotModified || len(page.Tags) != 0 {
 		t.Errorf("%+v %v", page, err)
 	}
-	if page, err = c.Tags(t.Context(), ref(f, "").Repository, "", `"0"`); err != nil || page.NotModified || len(page.Tags) != 1 {
+	if page, err = c.Tags(t.Context(), ref(f, "").Repository, "", `"0"`); err != nil ||
+		page.NotModified || len(page.Tags) != 1 {
 		t.Errorf("%+v %v", page, err)
 	}
 	etag = `"` + strings.Repeat("x", 300) + `"`
@@ -232,7 +247,9 @@ func TestTagsIsConditional(t *testing.T) {
 		t.Errorf("%+v %v", page, err)
 	}
 	// Who was not asked whether something has changed cannot say that it has not.
-	lists(f, func(w http.ResponseWriter, _ url.Values, _ *http.Request) { w.WriteHeader(http.StatusNotModified) })
+	lists(f, func(w http.ResponseWriter, _ url.Values, _ *http.Request) {
+		w.WriteHeader(http.StatusNotModified)
+	})
 	if page, err := c.Tags(t.Context(), ref(f, "").Repository, "", ""); err == nil {
 		t.Errorf("%+v", page)
 	}

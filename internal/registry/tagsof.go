@@ -32,14 +32,16 @@ func (c *Client) TagsOf(ctx context.Context, s pratique.Subject) ([]string, erro
 		}
 		tags = append(tags, slices.DeleteFunc(page.Tags, pratique.IsSignatureTag)...)
 		if len(tags) > maxNamed {
-			return nil, pratique.Errorf(pratique.Exhausted, op, "%s has more than %d tags", s.Repository, maxNamed)
+			return nil, pratique.Errorf(pratique.Exhausted, op, "%s has more than %d tags",
+				s.Repository, maxNamed)
 		}
 		if next = page.Next; next == "" {
 			break
 		}
 	}
 	if next != "" {
-		return nil, pratique.Errorf(pratique.Exhausted, op, "the tags of %s are on more than %d pages", s.Repository, maxPages)
+		return nil, pratique.Errorf(pratique.Exhausted, op,
+			"the tags of %s are on more than %d pages", s.Repository, maxPages)
 	}
 	found := make([]bool, len(tags))
 	all, asking := errgroup.WithContext(ctx)

@@ -38,7 +38,8 @@ func TestTagsOf(t *testing.T) {
 	}
 	repo := pratique.Repository{Registry: f.host(), Path: "team/app"}
 	for digest, want := range map[pratique.Digest][]string{
-		pratique.DigestOf(app): {"1.0", "latest"}, pratique.DigestOf(other): {"other"}, pratique.DigestOf([]byte("child")): nil,
+		pratique.DigestOf(app): {"1.0", "latest"}, pratique.DigestOf(other): {"other"},
+		pratique.DigestOf([]byte("child")): nil,
 	} {
 		got, err := c.TagsOf(t.Context(), pratique.Subject{Repository: repo, Digest: digest})
 		if err != nil || !slices.Equal(got, want) {
@@ -49,7 +50,8 @@ func TestTagsOf(t *testing.T) {
 	for i := range maxNamed + 1 {
 		list = append(list, fmt.Sprint("v", i))
 	}
-	if _, err := c.TagsOf(t.Context(), pratique.Subject{Repository: repo, Digest: pratique.DigestOf(app)}); pratique.KindOf(err) != pratique.Exhausted {
+	if _, err := c.TagsOf(t.Context(), pratique.Subject{Repository: repo,
+		Digest: pratique.DigestOf(app)}); pratique.KindOf(err) != pratique.Exhausted {
 		t.Errorf("a repository without end: %v", err)
 	}
 	asked := 0
@@ -59,7 +61,8 @@ func TestTagsOf(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"tags": []string{}})
 		return true
 	}
-	if _, err := c.TagsOf(t.Context(), pratique.Subject{Repository: repo, Digest: pratique.DigestOf(app)}); pratique.KindOf(err) != pratique.Exhausted {
+	if _, err := c.TagsOf(t.Context(), pratique.Subject{Repository: repo,
+		Digest: pratique.DigestOf(app)}); pratique.KindOf(err) != pratique.Exhausted {
 		t.Errorf("a list without end: %v after %d pages", err, asked)
 	}
 }

@@ -49,7 +49,8 @@ func newThrottle(host string, concurrency int) *throttle {
 	if concurrency <= 0 {
 		concurrency = defaultConcurrency
 	}
-	return &throttle{host: host, slots: make(chan struct{}, concurrency), layers: make(chan struct{}, max(1, concurrency/2))}
+	return &throttle{host: host, slots: make(chan struct{}, concurrency),
+		layers: make(chan struct{}, max(1, concurrency/2))}
 }
 
 // acquire waits for a slot; release gives it back, and may be called again. It fails at once during
@@ -78,7 +79,8 @@ func (p *throttle) paused(now time.Time) error {
 	if left <= 0 {
 		return nil
 	}
-	return pratique.Wrap(p.kind, opRequest, p.host, &Throttled{Wait: left, Err: errors.New("paused after its last answers")})
+	return pratique.Wrap(p.kind, opRequest, p.host,
+		&Throttled{Wait: left, Err: errors.New("paused after its last answers")})
 }
 
 // observe evaluates the answer to a request. It returns an error if the answer asks to wait, so
@@ -98,7 +100,8 @@ func (p *throttle) observe(resp *http.Response, sent, now time.Time) error {
 	}
 	err := toError(opRequest, p.host, transport.CheckError(resp)) // reads the body, within limits
 	_ = resp.Body.Close()                                         // the error says more
-	return &pratique.Error{Op: opRequest, Subject: p.host, Kind: pratique.KindOf(err), Err: throttled(wait, errors.Unwrap(err))}
+	return &pratique.Error{Op: opRequest, Subject: p.host, Kind: pratique.KindOf(err),
+		Err: throttled(wait, errors.Unwrap(err))}
 }
 
 // isServerFailure reports whether a status is a temporary failure of the server. Others, for
@@ -187,7 +190,8 @@ func (b *slotBody) Close() error {
 // releaseOnClose keeps the slot of a request until its answer was read. If nobody closes the
 // answer, the slot is given back when the request's context ends.
 func releaseOnClose(req *http.Request, resp *http.Response, release func()) {
-	if req.Method == http.MethodHead || resp.Body == http.NoBody || resp.StatusCode >= http.StatusMultipleChoices {
+	if req.Method == http.MethodHead || resp.Body == http.NoBody ||
+		resp.StatusCode >= http.StatusMultipleChoices {
 		release() // there is no body worth waiting for
 		return
 	}

@@ -19,7 +19,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// TestPauses goes through the answers of a registry and says how long it is left in peace after each.
+// TestPauses goes through the answers of a registry and says how long it is left in peace after
+// each.
 func TestPauses(t *testing.T) {
 	t.Parallel()
 	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -28,16 +29,21 @@ func TestPauses(t *testing.T) {
 		status int
 		told   string
 		sent   time.Duration // before at
-		// The end of the pause is after this, and at most twice as far from the answer, or exactly told.
+		// The end of the pause is after this, and at most twice as far from the answer, or exactly
+		// told.
 		least, most time.Duration
 		kind        pratique.Kind
 	}
 	const limited, unavailable = pratique.RateLimited, pratique.Unavailable
 	for name, answers := range map[string][]answer{
-		"told":              {{status: 429, told: "90", least: 90 * time.Second, most: 90 * time.Second, kind: limited}},
-		"told, unavailable": {{status: 503, told: "90", least: 90 * time.Second, most: 90 * time.Second, kind: unavailable}},
-		"told for too long": {{status: 429, told: "99999", least: maxRetryAfter, most: maxRetryAfter, kind: limited}},
-		"told a date": {{status: 429, told: begin.Add(time.Minute).Format(http.TimeFormat), least: time.Minute, most: time.Minute,
+		"told": {{status: 429, told: "90", least: 90 * time.Second,
+			most: 90 * time.Second, kind: limited}},
+		"told, unavailable": {{status: 503, told: "90", least: 90 * time.Second,
+			most: 90 * time.Second, kind: unavailable}},
+		"told for too long": {{status: 429, told: "99999", least: maxRetryAfter,
+			most: maxRetryAfter, kind: limited}},
+		"told a date": {{status: 429, told: begin.Add(time.Minute).Format(http.TimeFormat),
+			least: time.Minute, most: time.Minute,
 			kind: limited}},
 		"told twice, the later counts": {
 			{status: 429, told: "90", least: 90 * time.Second, most: 90 * time.Second, kind: limited},
@@ -46,31 +52,38 @@ func TestPauses(t *testing.T) {
 		},
 		"limited, and not told": {
 			{status: 429, least: minLimitedBackoff / 2, most: minLimitedBackoff, kind: limited},
-			{at: time.Minute, status: 429, least: minLimitedBackoff, most: 2 * minLimitedBackoff, kind: limited},
+			{at: time.Minute, status: 429, least: minLimitedBackoff, most: 2 * minLimitedBackoff,
+				kind: limited},
 			{at: 2 * time.Minute, status: 200},
-			{at: 3 * time.Minute, status: 429, least: minLimitedBackoff / 2, most: minLimitedBackoff, kind: limited},
+			{at: 3 * time.Minute, status: 429, least: minLimitedBackoff / 2,
+				most: minLimitedBackoff, kind: limited},
 		},
-		"one failure is no pause":  {{status: 500}, {status: 502}, {status: 200}, {status: 500}, {status: 504}},
+		"one failure is no pause": {{status: 500}, {status: 502}, {status: 200}, {status: 500},
+			{status: 504}},
 		"not implemented is none":  {{status: 501}, {status: 501}, {status: 501}, {status: 505}},
 		"what was refused is none": {{status: 404}, {status: 401}, {status: 400}, {status: 404}},
 		"three are": {
-			{status: 500}, {status: 502}, {status: 503, least: minBackoff / 2, most: minBackoff, kind: unavailable},
+			{status: 500}, {status: 502}, {status: 503, least: minBackoff / 2, most: minBackoff,
+				kind: unavailable},
 			{at: time.Minute, status: 500, least: minBackoff, most: 2 * minBackoff, kind: unavailable},
 			{at: 2 * time.Minute, status: 500, sent: 90 * time.Second}, // from before the pause
-			{at: 3 * time.Minute, status: 500, least: 2 * minBackoff, most: 4 * minBackoff, kind: unavailable},
+			{at: 3 * time.Minute, status: 500, least: 2 * minBackoff, most: 4 * minBackoff,
+				kind: unavailable},
 		},
 	} {
 		p := newThrottle("registry.test", 0)
 		for i, a := range answers {
 			now := begin.Add(a.at)
-			resp := &http.Response{StatusCode: a.status, Header: http.Header{"Retry-After": {a.told}}, Body: http.NoBody}
+			resp := &http.Response{StatusCode: a.status,
+				Header: http.Header{"Retry-After": {a.told}}, Body: http.NoBody}
 			_ = p.observe(resp, now.Add(-a.sent), now)
 			err := p.paused(now)
 			var throttled *Throttled
 			if !errors.As(err, &throttled) {
 				throttled = &Throttled{}
 			}
-			if throttled.Wait < a.least || throttled.Wait > a.most || err != nil && pratique.KindOf(err) != a.kind {
+			if throttled.Wait < a.least || throttled.Wait > a.most || err != nil &&
+				pratique.KindOf(err) != a.kind {
 				t.Errorf("%s, answer %d: %v, want %s to %s", name, i+1, err, a.least, a.most)
 			}
 		}
@@ -85,8 +98,8 @@ func TestPauses(t *testing.T) {
 	}
 }
 
-// TestPauseIsSharedAndOfOneHost: nobody asks before the time, whatever for; others are asked all the while; and
-// afterwards all is as before.
+// TestPauseIsSharedAndOfOneHost: nobody asks before the time, whatever for; others are asked all
+// the while; and afterwards all is as before.
 func TestPauseIsSharedAndOfOneHost(t *testing.T) {
 	t.Parallel()
 	busy, other := newFake(t), newFake(t)
@@ -108,7 +121,8 @@ func TestPauseIsSharedAndOfOneHost(t *testing.T) {
 	_, err = c.Resolve(t.Context(), ref(busy, "v1"))
 	wantThrottled(t, err, pratique.RateLimited)
 	asked := busy.count("/")
-	if here, there := c.Paused(ref(busy, "").Repository), c.Paused(ref(other, "").Repository); here <= 0 || here > time.Second || there != 0 {
+	if here, there := c.Paused(ref(busy, "").Repository),
+		c.Paused(ref(other, "").Repository); here <= 0 || here > time.Second || there != 0 {
 		t.Errorf("paused for %s, and the other for %s", here, there)
 	}
 	if all := c.Pauses(); len(all) != 2 || all[busy.host()] <= 0 || all[other.host()] != 0 {
@@ -116,7 +130,8 @@ func TestPauseIsSharedAndOfOneHost(t *testing.T) {
 	}
 	_, err = c.Resolve(t.Context(), ref(busy, "v1"))
 	wantThrottled(t, err, pratique.RateLimited)
-	_, err = c.Layer(t.Context(), ref(busy, "").Repository, layers.Descriptor{Digest: pratique.DigestOf(nil)})
+	_, err = c.Layer(t.Context(), ref(busy, "").Repository,
+		layers.Descriptor{Digest: pratique.DigestOf(nil)})
 	wantThrottled(t, err, pratique.RateLimited)
 	_, err = c.Tags(t.Context(), ref(busy, "").Repository, "", "")
 	wantThrottled(t, err, pratique.RateLimited)
@@ -137,7 +152,8 @@ func TestPauseIsSharedAndOfOneHost(t *testing.T) {
 	}
 }
 
-// TestWritersKeepThePause: the signer writes through the library, with its options made before the pause.
+// TestWritersKeepThePause: the signer writes through the library, with its options made before the
+// pause.
 func TestWritersKeepThePause(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -185,7 +201,8 @@ func wantThrottled(t *testing.T, err error, kind pratique.Kind) {
 	}
 }
 
-// TestRequestsAtATime counts what one host gets at once. Downloads take half; other requests go on beside them.
+// TestRequestsAtATime counts what one host gets at once. Downloads take half; other requests go on
+// beside them.
 func TestRequestsAtATime(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -217,7 +234,8 @@ func TestRequestsAtATime(t *testing.T) {
 		mu.Unlock()
 	}))
 	t.Cleanup(server.Close)
-	c, err := New(Config{Hosts: []Host{{Name: strings.TrimPrefix(server.URL, "http://"), Concurrency: 4}}})
+	c, err := New(Config{Hosts: []Host{{Name: strings.TrimPrefix(server.URL, "http://"),
+		Concurrency: 4}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +243,8 @@ func TestRequestsAtATime(t *testing.T) {
 	var group sync.WaitGroup
 	for range 6 {
 		group.Go(func() {
-			rc, err := c.Layer(t.Context(), repo, layers.Descriptor{Digest: pratique.DigestOf([]byte("hello")), Size: 5})
+			rc, err := c.Layer(t.Context(), repo,
+				layers.Descriptor{Digest: pratique.DigestOf([]byte("hello")), Size: 5})
 			if err != nil {
 				t.Error(err)
 				return

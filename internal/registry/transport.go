@@ -83,12 +83,14 @@ type guard struct {
 }
 
 func newGuard(h *host, trusted, public http.RoundTripper, manifestBytes int64) *guard {
-	return &guard{host: h, own: h.registry.RegistryStr(), trusted: trusted, public: public, proxy: outbound.Proxy(), manifestBytes: manifestBytes}
+	return &guard{host: h, own: h.registry.RegistryStr(), trusted: trusted, public: public,
+		proxy: outbound.Proxy(), manifestBytes: manifestBytes}
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !g.host.PlainHTTP && req.URL.Scheme == "http" && authority(req.URL) == g.own && g.host.registry.Scheme() == "http" {
+	if !g.host.PlainHTTP && req.URL.Scheme == "http" && authority(req.URL) == g.own &&
+		g.host.registry.Scheme() == "http" {
 		// The library assumes plain HTTP for loopback and private addresses.
 		req = req.Clone(req.Context())
 		req.URL.Scheme = "https"
@@ -131,11 +133,14 @@ func closeBody(req *http.Request, err error) error {
 func (g *guard) route(req *http.Request) (http.RoundTripper, error) {
 	to := authority(req.URL)
 	if req.URL.Scheme != "https" && !g.host.PlainHTTP {
-		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s redirects to %s without TLS: set plainHTTP if that is intended", g.own, pratique.Clip(to))
+		return nil, pratique.Errorf(pratique.Denied, opGuard,
+			"registry %s redirects to %s without TLS: set plainHTTP if that is intended", g.own,
+			pratique.Clip(to))
 	}
 	// The Host header can differ from the address, and a proxy routes by it.
 	if req.Host != "" && req.Host != req.URL.Host {
-		return nil, pratique.Errorf(pratique.Denied, opGuard, "request for %s addressed to %s", pratique.Clip(req.Host), pratique.Clip(to))
+		return nil, pratique.Errorf(pratique.Denied, opGuard, "request for %s addressed to %s",
+			pratique.Clip(req.Host), pratique.Clip(to))
 	}
 	if to == g.own || slices.Contains(g.host.TokenHosts, to) {
 		return g.trusted, nil
@@ -145,7 +150,8 @@ func (g *guard) route(req *http.Request) (http.RoundTripper, error) {
 			"registry %s asks to send credentials to %s: add that host to tokenHosts if it is its token server", g.own, pratique.Clip(to))
 	}
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
-		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s asks to send a %s to %s", g.own, req.Method, pratique.Clip(to))
+		return nil, pratique.Errorf(pratique.Denied, opGuard, "registry %s asks to send a %s to %s",
+			g.own, req.Method, pratique.Clip(to))
 	}
 	if slices.Contains(g.host.RedirectHosts, to) {
 		return g.trusted, nil
@@ -169,7 +175,8 @@ func authority(u *url.URL) string {
 
 // bound limits documents that libraries read into memory as a whole.
 func (g *guard) bound(req *http.Request, resp *http.Response) (*http.Response, error) {
-	whole := strings.Contains(req.URL.Path, "/manifests/") || strings.Contains(req.URL.Path, "/referrers/")
+	whole := strings.Contains(req.URL.Path, "/manifests/") ||
+		strings.Contains(req.URL.Path, "/referrers/")
 	if !whole || req.Method == http.MethodHead {
 		return resp, nil
 	}
@@ -177,7 +184,8 @@ func (g *guard) bound(req *http.Request, resp *http.Response) (*http.Response, e
 		_ = resp.Body.Close() // refused unread
 		return nil, errTooLarge("manifest", g.manifestBytes)
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, left: g.manifestBytes, err: errTooLarge("manifest", g.manifestBytes)}
+	resp.Body = &boundedBody{ReadCloser: resp.Body, left: g.manifestBytes,
+		err: errTooLarge("manifest", g.manifestBytes)}
 	return resp, nil
 }
 

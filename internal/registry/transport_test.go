@@ -26,8 +26,10 @@ import (
 func TestStatus(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]pratique.Kind{
-		401: pratique.Denied, 403: pratique.Denied, 404: pratique.NotFound, 410: pratique.NotFound, 429: pratique.RateLimited,
-		500: pratique.Unavailable, 503: pratique.Unavailable, 418: pratique.Unavailable, 406: pratique.Invalid,
+		401: pratique.Denied, 403: pratique.Denied, 404: pratique.NotFound, 410: pratique.NotFound,
+		429: pratique.RateLimited,
+		500: pratique.Unavailable, 503: pratique.Unavailable, 418: pratique.Unavailable,
+		406: pratique.Invalid,
 	} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +55,8 @@ func TestStatus(t *testing.T) {
 			if tries > 3 {
 				t.Errorf("asked %d times", tries)
 			}
-			_, err = c.Layer(t.Context(), ref(f, "").Repository, layers.Descriptor{Digest: pratique.DigestOf(nil)})
+			_, err = c.Layer(t.Context(), ref(f, "").Repository,
+				layers.Descriptor{Digest: pratique.DigestOf(nil)})
 			wantKind(t, err, want)
 		})
 	}
@@ -103,7 +106,8 @@ func TestOnlyConfiguredHosts(t *testing.T) {
 	f := newFake(t)
 	f.image(t, "v1", nil)
 	c := client(t, f, Config{})
-	for _, other := range []string{"127.0.0.1", "x" + f.host(), f.host() + "0", "registry.test.example.com", "registry.test:443", "localhost"} {
+	for _, other := range []string{"127.0.0.1", "x" + f.host(), f.host() + "0",
+		"registry.test.example.com", "registry.test:443", "localhost"} {
 		r := ref(f, "v1")
 		r.Repository.Registry = other
 		_, err := c.Resolve(t.Context(), r)
@@ -170,7 +174,8 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-// elsewhere is another host at the same address, which serves any blob and notes the credentials it gets.
+// elsewhere is another host at the same address, which serves any blob and notes the credentials it
+// gets.
 func elsewhere(t *testing.T, content []byte) (host string, saw func() []string) {
 	var mu sync.Mutex
 	var headers []string
@@ -197,7 +202,8 @@ func TestRedirectWithoutCredentials(t *testing.T) {
 		if r.URL.Path == "/v2/" {
 			return false
 		}
-		http.Redirect(w, r, "http://"+store+"/signed?X-Amz-Signature=sesame", http.StatusTemporaryRedirect)
+		http.Redirect(w, r, "http://"+store+"/signed?X-Amz-Signature=sesame",
+			http.StatusTemporaryRedirect)
 		return true
 	}
 	f.basic("robot", "hunter2")
@@ -255,7 +261,8 @@ func TestTokenRealm(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.Image(t.Context(), pratique.Subject{Repository: ref(f, "").Repository, Digest: digest}); err != nil {
+	if _, err := c.Image(t.Context(), pratique.Subject{Repository: ref(f, "").Repository,
+		Digest: digest}); err != nil {
 		t.Fatal(err)
 	}
 	// Pings are not counted: the library sends a second one if the first takes longer than 300 ms.
@@ -274,7 +281,8 @@ func TestTokenRealm(t *testing.T) {
 		t.Fatalf("the other token server got %q", got)
 	}
 	login.TokenHosts = []string{strings.Replace(thief, "127.0.0.1", "localhost", 1)}
-	if _, err := client(t, f, Config{Hosts: []Host{login}}).Resolve(t.Context(), ref(f, "v1")); err != nil {
+	if _, err := client(t, f, Config{Hosts: []Host{login}}).Resolve(t.Context(),
+		ref(f, "v1")); err != nil {
 		t.Error(err)
 	}
 	if got := saw(); len(got) != 1 || !strings.HasPrefix(got[0], "Basic ") {
@@ -286,9 +294,12 @@ func TestPublicAddresses(t *testing.T) {
 	t.Parallel()
 	for addr, public := range map[string]bool{
 		"140.82.112.34": true, "2606:4700::1": true,
-		"127.0.0.1": false, "10.1.2.3": false, "192.168.0.1": false, "172.16.0.1": false, "169.254.169.254": false, "0.0.0.0": false,
-		"0.1.2.3": false, "100.64.0.1": false, "198.18.0.1": false, "224.0.0.1": false, "255.255.255.255": false, "::1": false, "::": false,
-		"fe80::1": false, "fd00:ec2::254": false, "fec0::1": false, "::ffff:10.0.0.1": false, "::10.0.0.1": false,
+		"127.0.0.1": false, "10.1.2.3": false, "192.168.0.1": false, "172.16.0.1": false,
+		"169.254.169.254": false, "0.0.0.0": false,
+		"0.1.2.3": false, "100.64.0.1": false, "198.18.0.1": false, "224.0.0.1": false,
+		"255.255.255.255": false, "::1": false, "::": false,
+		"fe80::1": false, "fd00:ec2::254": false, "fec0::1": false, "::ffff:10.0.0.1": false,
+		"::10.0.0.1":     false,
 		"64:ff9b::a00:1": false, "2002:a00:1::": false, "2001::1": false, "ff02::1": false,
 	} {
 		err := checkPublic(netip.AddrPortFrom(netip.MustParseAddr(addr), 443).String())
@@ -344,8 +355,12 @@ func TestLayerTrouble(t *testing.T) {
 		answer func(w http.ResponseWriter, r *http.Request)
 		want   pratique.Kind
 	}{
-		"other length": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(content[:100]) }, pratique.Corrupt},
-		"gone":         {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, pratique.NotFound},
+		"other length": {func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write(content[:100])
+		}, pratique.Corrupt},
+		"gone": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(404)
+		}, pratique.NotFound},
 		"longer, chunked": {func(w http.ResponseWriter, _ *http.Request) {
 			for range 3 {
 				_, _ = w.Write(content)
@@ -424,7 +439,8 @@ func TestRemoteOptions(t *testing.T) {
 	if got, err := remote.Head(tag, opts...); err != nil || got.Digest != want {
 		t.Errorf("head %v, %v", got, err)
 	}
-	if got, err := c.Digest(t.Context(), pratique.ImageRef{Repository: repo, Tag: "v1"}); err != nil || got.String() != want.String() {
+	if got, err := c.Digest(t.Context(), pratique.ImageRef{Repository: repo,
+		Tag: "v1"}); err != nil || got.String() != want.String() {
 		t.Errorf("digest %v, %v", got, err)
 	}
 }

@@ -40,10 +40,13 @@ const platformNames = "os architecture variant os.version os.features"
 
 var (
 	shapePlatform   = newShape(platformNames, nil)
-	shapeDescriptor = newShape("mediaType artifactType digest size urls data annotations", map[string]*shape{"platform": shapePlatform})
-	shapeManifest   = newShape("schemaVersion mediaType artifactType fsLayers annotations", map[string]*shape{
-		"config": shapeDescriptor, "layers": shapeDescriptor, "manifests": shapeDescriptor, "subject": shapeDescriptor,
-	})
+	shapeDescriptor = newShape("mediaType artifactType digest size urls data annotations",
+		map[string]*shape{"platform": shapePlatform})
+	shapeManifest = newShape("schemaVersion mediaType artifactType fsLayers annotations",
+		map[string]*shape{
+			"config": shapeDescriptor, "layers": shapeDescriptor, "manifests": shapeDescriptor,
+			"subject": shapeDescriptor,
+		})
 	shapeConfig = newShape(platformNames, map[string]*shape{
 		"rootfs": newShape("type diff_ids", nil), "config": {loose: true},
 	})

@@ -39,7 +39,8 @@ func gaps(img Image) []string {
 	if c := img.Report.Coverage; c != nil {
 		unmatched = append(slices.Clone(c.Unmatched), unmatched...)
 		if c.OS.Known && c.OS.Packages == 0 {
-			all = append(all, fmt.Sprintf("there is no package of %s in the image", display.Line(c.OS.Family+" "+c.OS.Version)))
+			all = append(all, fmt.Sprintf("there is no package of %s in the image",
+				display.Line(c.OS.Family+" "+c.OS.Version)))
 		}
 	}
 	for _, u := range unmatched {
@@ -53,7 +54,8 @@ func gaps(img Image) []string {
 		if where = " (" + where + ")"; u.Type == "none" && u.Path == "" { // no operating system is known
 			where = ""
 		}
-		all = append(all, fmt.Sprintf("%s not matched%s: %s", count(u.Packages, "package"), where, because(u.Reason)))
+		all = append(all, fmt.Sprintf("%s not matched%s: %s", count(u.Packages, "package"), where,
+			because(u.Reason)))
 	}
 	if n := img.Compared.Total; n > 0 {
 		all = append(all, fmt.Sprintf("the scanner and the SBOM differ in %s", count(n, "package")))

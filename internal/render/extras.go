@@ -64,7 +64,9 @@ func sectionsOf(s *pratique.Extras) []section {
 			continue
 		}
 		sec.id = id
-		slices.SortStableFunc(sec.items, func(a, b item) int { return cmp.Compare(b.severity, a.severity) })
+		slices.SortStableFunc(sec.items, func(a, b item) int {
+			return cmp.Compare(b.severity, a.severity)
+		})
 		all = append(all, sec)
 	}
 	return all
@@ -88,7 +90,8 @@ func secrets(found []pratique.Secret) section {
 
 func misconfigurations(found []pratique.Misconfiguration) section {
 	sec := section{
-		title: "misconfigurations", rule: "Misconfiguration", tags: []string{"misconfiguration", "security"}, security: true,
+		title: "misconfigurations", rule: "Misconfiguration", tags: []string{"misconfiguration",
+			"security"}, security: true,
 		columns: []string{"SEVERITY", "ID", "TITLE", "WHERE"},
 		cells:   func(i item) []string { return []string{i.severity.String(), i.id, i.title, i.where()} },
 	}
@@ -99,7 +102,8 @@ func misconfigurations(found []pratique.Misconfiguration) section {
 		}
 		sec.items = append(sec.items, item{
 			severity: f.Severity, id: f.ID, title: cmp.Or(f.Title, f.ID), full: full, link: f.PrimaryURL,
-			message: cmp.Or(f.Message, f.Title), path: f.Path, startLine: f.StartLine, endLine: f.EndLine, kind: f.Type,
+			message: cmp.Or(f.Message, f.Title), path: f.Path, startLine: f.StartLine,
+			endLine: f.EndLine, kind: f.Type,
 		})
 	}
 	return sec
@@ -110,13 +114,16 @@ func licenses(found []pratique.License) section {
 		title: "licenses", rule: "License", tags: []string{"license"},
 		columns: []string{"SEVERITY", "LICENSE", "PACKAGE", "CATEGORY", "WHERE"},
 		cells: func(i item) []string {
-			return []string{i.severity.String(), strings.TrimPrefix(i.id, licenseRule), i.name, i.kind, i.path}
+			return []string{i.severity.String(), strings.TrimPrefix(i.id, licenseRule), i.name,
+				i.kind, i.path}
 		},
 	}
 	for _, f := range found {
 		sec.items = append(sec.items, item{
-			severity: f.Severity, id: licenseRule + f.Name, title: "License " + f.Name, full: fmt.Sprintf("License %s, which is %s.", f.Name, f.Category),
-			message: fmt.Sprintf("license %s (%s)", f.Name, f.Category), name: f.Package, path: f.Path, kind: f.Category,
+			severity: f.Severity, id: licenseRule + f.Name, title: "License " + f.Name,
+			full:    fmt.Sprintf("License %s, which is %s.", f.Name, f.Category),
+			message: fmt.Sprintf("license %s (%s)", f.Name, f.Category), name: f.Package,
+			path: f.Path, kind: f.Category,
 		})
 	}
 	return sec
@@ -164,16 +171,20 @@ func (sec section) sarifRules() []sarifRule {
 	var rules []sarifRule
 	for _, i := range worst {
 		text := display.Line(i.full)
-		link, help := display.Line(i.id), fmt.Sprintf("%s\nSeverity: %s\n%s", display.Line(i.title), i.severity, text)
+		link, help := display.Line(i.id), fmt.Sprintf("%s\nSeverity: %s\n%s", display.Line(i.title),
+			i.severity, text)
 		if i.link != "" {
 			help += "\nLink: " + i.link
 			link = fmt.Sprintf("[%s](%s)", link, i.link)
 		}
 		r := sarifRule{
-			ID: i.id, Name: sec.rule, ShortDescription: sarifText{Text: display.Line(i.title)}, FullDescription: sarifText{Text: text},
-			HelpURI: i.link, Help: sarifText{Text: help, Markdown: fmt.Sprintf("**%s** %s\n\n%s", i.severity, link, text)},
+			ID: i.id, Name: sec.rule, ShortDescription: sarifText{Text: display.Line(i.title)},
+			FullDescription: sarifText{Text: text},
+			HelpURI:         i.link, Help: sarifText{Text: help, Markdown: fmt.Sprintf("**%s** %s\n\n%s",
+				i.severity, link, text)},
 			DefaultConfiguration: sarifLevel{Level: level(i.severity)},
-			Properties:           sarifRuleProps{Precision: "high", Tags: append(slices.Clone(sec.tags), i.severity.String())},
+			Properties: sarifRuleProps{Precision: "high",
+				Tags: append(slices.Clone(sec.tags), i.severity.String())},
 		}
 		if sec.security {
 			r.Properties.SecuritySeverity = score(pratique.Finding{Severity: i.severity})
@@ -188,19 +199,23 @@ func (sec section) sarifResult(img Image, i item, rule int, seen map[string]int)
 	if file == "" {
 		file = img.Subject.Repository.Path // there is no file, and viewers want one
 	}
-	parts := []string{img.Subject.Repository.Path, string(img.Config.Platform), string(sec.id), i.id, i.name, i.path}
+	parts := []string{img.Subject.Repository.Path, string(img.Config.Platform), string(sec.id),
+		i.id, i.name, i.path}
 	mark := fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(parts, "\x00"))))[:32]
-	message := fmt.Sprintf("%s: %s (%s): %s", display.Line(cmp.Or(i.name, i.where())), display.Line(i.title), i.severity, display.Line(i.message))
+	message := fmt.Sprintf("%s: %s (%s): %s", display.Line(cmp.Or(i.name, i.where())),
+		display.Line(i.title), i.severity, display.Line(i.message))
 	start := max(1, i.startLine)
 	return sarifResult{
 		RuleID: i.id, RuleIndex: rule, Level: level(i.severity), Message: sarifText{Text: message},
 		Locations: []sarifLocation{{
 			PhysicalLocation: sarifPhysical{
 				ArtifactLocation: sarifArtifact{URI: uri(file)},
-				Region:           sarifRegion{StartLine: start, StartColumn: 1, EndLine: max(start, i.endLine), EndColumn: 1},
+				Region: sarifRegion{StartLine: start, StartColumn: 1,
+					EndLine: max(start, i.endLine), EndColumn: 1},
 			},
 			LogicalLocations: []sarifLogical{{
-				Name: display.Line(name), FullyQualifiedName: display.Line(img.Subject.String() + "#" + name), Kind: sec.kind(),
+				Name: display.Line(name), FullyQualifiedName: display.Line(img.Subject.String() +
+					"#" + name), Kind: sec.kind(),
 			}},
 			Message: sarifText{Text: display.Line(i.where())},
 		}},

@@ -117,9 +117,10 @@ const (
 	fingerprint    = "pratiqueFinding/v1"
 )
 
-// SARIF writes the scan as SARIF 2.1.0, one run for each platform image. A run's automation id names the
-// repository and the platform, so that the results of several images stand beside each other. A finding has the same
-// fingerprint in the next build of the image, as long as the package is in the same place.
+// SARIF writes the scan as SARIF 2.1.0, one run for each platform image. A run's automation id
+// names the repository and the platform, so that the results of several images stand beside each
+// other. A finding has the same fingerprint in the next build of the image, as long as the package
+// is in the same place.
 func SARIF(w io.Writer, s Scan) error {
 	log := sarifLog{Schema: sarifSchema, Version: sarifVersion, Runs: []sarifRun{}}
 	for _, img := range s.Images {
@@ -138,20 +139,25 @@ func run(s Scan, img Image) sarifRun {
 	}
 	slices.SortFunc(rules, func(a, b sarifRule) int { return strings.Compare(a.ID, b.ID) })
 	number := func(id string) int {
-		at, _ := slices.BinarySearchFunc(rules, id, func(r sarifRule, id string) int { return strings.Compare(r.ID, id) })
+		at, _ := slices.BinarySearchFunc(rules, id, func(r sarifRule, id string) int {
+			return strings.Compare(r.ID, id)
+		})
 		return at
 	}
 	r := sarifRun{
 		Tool: sarifTool{Driver: sarifDriver{
 			Name: "Pratique", Version: s.Tool.Version, InformationURI: informationURI, Rules: rules,
 		}},
-		AutomationDetails: sarifID{ID: fmt.Sprintf("pratique/%s/%s/", img.Subject.Repository.Path, img.Config.Platform)},
-		Invocations:       []sarifInvocation{{ExecutionSuccessful: true, Notifications: notifications(s, img)}},
-		ColumnKind:        "utf16CodeUnits",
-		Results:           []sarifResult{},
+		AutomationDetails: sarifID{ID: fmt.Sprintf("pratique/%s/%s/", img.Subject.Repository.Path,
+			img.Config.Platform)},
+		Invocations: []sarifInvocation{{ExecutionSuccessful: true,
+			Notifications: notifications(s, img)}},
+		ColumnKind: "utf16CodeUnits",
+		Results:    []sarifResult{},
 		Properties: map[string]string{
-			"image": img.Subject.String(), "inventory": img.Report.Inventory.String(), "database": img.Report.Database.Digest.String(),
-			"scanner": img.Report.Scanner.Name + " " + img.Report.Scanner.Version,
+			"image": img.Subject.String(), "inventory": img.Report.Inventory.String(),
+			"database": img.Report.Database.Digest.String(),
+			"scanner":  img.Report.Scanner.Name + " " + img.Report.Scanner.Version,
 		},
 	}
 	seen := map[string]int{}
@@ -166,12 +172,13 @@ func run(s Scan, img Image) sarifRun {
 	return r
 }
 
-// notifications are what was not matched, and the platforms that were left out: they are no results, since nothing was found
-// there.
+// notifications are what was not matched, and the platforms that were left out: they are no
+// results, since nothing was found there.
 func notifications(s Scan, img Image) []sarifNotification {
 	var all []sarifNotification
 	if len(s.NotInspected) > 0 {
-		all = append(all, sarifNotification{Level: "note", Message: sarifText{Text: "not inspected: " + platforms(s.NotInspected)}})
+		all = append(all, sarifNotification{Level: "note",
+			Message: sarifText{Text: "not inspected: " + platforms(s.NotInspected)}})
 	}
 	for _, gap := range gaps(img) {
 		all = append(all, sarifNotification{Level: "warning", Message: sarifText{Text: gap}})
@@ -184,7 +191,8 @@ func result(img Image, f pratique.Finding, rule int, seen map[string]int) sarifR
 	if where == "" {
 		where = img.Subject.Repository.Path // there is no file, and viewers want one
 	}
-	message := fmt.Sprintf("%s %s has %s (%s)", display.Line(f.Package), display.Line(f.Installed), f.ID, f.Severity)
+	message := fmt.Sprintf("%s %s has %s (%s)", display.Line(f.Package), display.Line(f.Installed),
+		f.ID, f.Severity)
 	if f.Fixed != "" {
 		message += ", mended in " + display.Line(f.Fixed)
 	}
@@ -199,16 +207,21 @@ func result(img Image, f pratique.Finding, rule int, seen map[string]int) sarifR
 				Region:           sarifRegion{StartLine: 1, StartColumn: 1, EndLine: 1, EndColumn: 1},
 			},
 			LogicalLocations: []sarifLogical{{
-				Name: display.Line(f.Package), FullyQualifiedName: display.Line(img.Subject.String() + "#" + place(f) + "/" + f.Package), Kind: "package",
+				Name: display.Line(f.Package),
+				FullyQualifiedName: display.Line(img.Subject.String() + "#" + place(f) + "/" +
+					f.Package), Kind: "package",
 			}},
-			Message: sarifText{Text: fmt.Sprintf("%s: %s %s", display.Line(place(f)), display.Line(f.Package), display.Line(f.Installed))},
+			Message: sarifText{Text: fmt.Sprintf("%s: %s %s", display.Line(place(f)),
+				display.Line(f.Package), display.Line(f.Installed))},
 		}},
 		PartialFingerprints: map[string]string{fingerprint: numbered(markOf(img, f), seen)},
-		Properties:          sarifResultProps{Severity: f.Severity.String(), PURL: f.PURL, Installed: f.Installed, Fixed: f.Fixed},
+		Properties: sarifResultProps{Severity: f.Severity.String(), PURL: f.PURL,
+			Installed: f.Installed, Fixed: f.Fixed},
 	}
 }
 
-// numbered keeps apart what has the same fingerprint, for example two versions of a package in one place.
+// numbered keeps apart what has the same fingerprint, for example two versions of a package in one
+// place.
 func numbered(mark string, seen map[string]int) string {
 	seen[mark]++
 	if n := seen[mark]; n > 1 {
@@ -217,14 +230,15 @@ func numbered(mark string, seen map[string]int) string {
 	return mark
 }
 
-// markOf is the fingerprint of a finding: what it is and where, but not the digest of the image nor the version of
-// the package, which change from build to build.
+// markOf is the fingerprint of a finding: what it is and where, but not the digest of the image nor
+// the version of the package, which change from build to build.
 func markOf(img Image, f pratique.Finding) string {
 	target := f.Target
 	if f.Class == pratique.ClassOS {
 		target = "" // it names the release of the distribution
 	}
-	parts := []string{img.Subject.Repository.Path, string(img.Config.Platform), f.ID, string(f.Class), f.Type, f.Package, f.Path, target}
+	parts := []string{img.Subject.Repository.Path, string(img.Config.Platform), f.ID,
+		string(f.Class), f.Type, f.Package, f.Path, target}
 	return fmt.Sprintf("%x", sha256.Sum256([]byte(strings.Join(parts, "\x00"))))[:32]
 }
 
@@ -283,19 +297,24 @@ func rule(f pratique.Finding) sarifRule {
 		tags = append(tags, "external/cwe/"+strings.ToLower(cwe))
 	}
 	return sarifRule{
-		ID: f.ID, Name: name, ShortDescription: sarifText{Text: title}, FullDescription: sarifText{Text: full},
-		HelpURI: f.PrimaryURL, Help: sarifText{Text: help, Markdown: fmt.Sprintf("**%s** %s\n\n%s", f.Severity, link, full)},
+		ID: f.ID, Name: name, ShortDescription: sarifText{Text: title},
+		FullDescription: sarifText{Text: full},
+		HelpURI:         f.PrimaryURL,
+		Help: sarifText{Text: help, Markdown: fmt.Sprintf("**%s** %s\n\n%s",
+			f.Severity, link, full)},
 		DefaultConfiguration: sarifLevel{Level: level(f.Severity)},
-		Properties:           sarifRuleProps{Precision: "very-high", SecuritySeverity: score(f), Tags: tags},
+		Properties: sarifRuleProps{Precision: "very-high", SecuritySeverity: score(f),
+			Tags: tags},
 	}
 }
 
-// score is the number by which GitHub sorts: that of CVSS where it says the same as the severity, which policies
-// go by, and else the middle of the severity's band.
+// score is the number by which GitHub sorts: that of CVSS where it says the same as the severity,
+// which policies go by, and else the middle of the severity's band.
 func score(f pratique.Finding) string {
 	bands := map[pratique.Severity][3]float64{
-		pratique.SeverityCritical: {9.1, 9.5, 10}, pratique.SeverityHigh: {7, 8, 9}, pratique.SeverityMedium: {4, 5.5, 6.9},
-		pratique.SeverityLow: {0.1, 2, 3.9},
+		pratique.SeverityCritical: {9.1, 9.5, 10}, pratique.SeverityHigh: {7, 8, 9},
+		pratique.SeverityMedium: {4, 5.5, 6.9},
+		pratique.SeverityLow:    {0.1, 2, 3.9},
 	}
 	band := bands[f.Severity]
 	if f.Severity == pratique.SeverityUnknown {

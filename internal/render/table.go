@@ -33,7 +33,9 @@ func Table(w io.Writer, s Scan, style Style) error {
 		style.image(&b, s, img)
 	}
 	if len(s.NotInspected) > 0 {
-		fmt.Fprintf(&b, "\nNot inspected, and not evaluated: %s. --platform all takes every platform.\n", platforms(s.NotInspected))
+		fmt.Fprintf(&b,
+			"\nNot inspected, and not evaluated: %s. --platform all takes every platform.\n",
+			platforms(s.NotInspected))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -61,7 +63,8 @@ func (st Style) image(b *strings.Builder, s Scan, img Image) {
 		fmt.Fprintf(b, "  %s\n", st.fit(gap, 2))
 	}
 	if v := img.Verdict; v != nil {
-		fmt.Fprintf(b, "The policy %s it.\n", map[pratique.Outcome]string{pratique.Allow: "allows", pratique.Deny: "denies"}[v.Outcome])
+		fmt.Fprintf(b, "The policy %s it.\n", map[pratique.Outcome]string{pratique.Allow: "allows",
+			pratique.Deny: "denies"}[v.Outcome])
 		for _, r := range v.Reasons {
 			fmt.Fprintf(b, "  %s: %s\n", display.Line(r.Rule), display.Line(r.Message))
 		}
@@ -111,7 +114,9 @@ func group(findings []pratique.Finding) []list {
 	var all []list
 	for _, f := range findings {
 		name := place(f)
-		at := slices.IndexFunc(all, func(l list) bool { return l.name == name && l.kind == f.Type && l.class == f.Class })
+		at := slices.IndexFunc(all, func(l list) bool {
+			return l.name == name && l.kind == f.Type && l.class == f.Class
+		})
 		if at < 0 {
 			at = len(all)
 			all = append(all, list{name: name, kind: f.Type, class: f.Class})
@@ -138,7 +143,8 @@ func summary(findings []pratique.Finding) string {
 			fixable++
 		}
 	}
-	return fmt.Sprintf("%s: %s; %d can be fixed", count(len(findings), "finding"), severities(pratique.Report{Findings: findings}.Counts()), fixable)
+	return fmt.Sprintf("%s: %s; %d can be fixed", count(len(findings), "finding"),
+		severities(pratique.Report{Findings: findings}.Counts()), fixable)
 }
 
 // severities counts findings by severity, the worst first.
@@ -174,7 +180,8 @@ func (st Style) list(b *strings.Builder, l list) {
 	rows := [][]string{columns[:]}
 	for _, f := range l.findings {
 		rows = append(rows, []string{
-			f.Severity.String(), display.Line(f.ID), display.Line(f.Package), display.Line(f.Installed), fixed(f), display.Line(f.Title),
+			f.Severity.String(), display.Line(f.ID), display.Line(f.Package),
+			display.Line(f.Installed), fixed(f), display.Line(f.Title),
 		})
 	}
 	st.table(b, rows)

@@ -1,5 +1,5 @@
-// Package server runs an HTTP server with bounds on everything a client can hold open, and stops it without
-// dropping a request that was accepted.
+// Package server runs an HTTP server with bounds on everything a client can hold open, and stops it
+// without dropping a request that was accepted.
 package server
 
 import (
@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// Bounds of a connection. Senders of webhooks and API clients finish a request in seconds; others are broken or hostile.
-// The write bound allows for downloading a large SBOM over a slow connection.
+// Bounds of a connection. Senders of webhooks and API clients finish a request in seconds; others
+// are broken or hostile. The write bound allows for downloading a large SBOM over a slow
+// connection.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 15 * time.Second
@@ -39,8 +40,9 @@ func run(ctx context.Context, listener net.Listener, handler http.Handler, grace
 	defer stopWaiting()
 	server := &http.Server{
 		BaseContext: func(net.Listener) context.Context { return requests },
-		Handler:     handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		Handler:     handler, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout,
+		WriteTimeout: writeTimeout,
+		IdleTimeout:  idleTimeout, MaxHeaderBytes: maxHeaderBytes,
 		// net/http logs what clients send, without a bound.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}

@@ -45,7 +45,8 @@ func TestStopFinishesTheRequestUnderWay(t *testing.T) {
 }
 
 // start runs a server whose handler tells when it was called.
-func start(t *testing.T, grace time.Duration, handler http.HandlerFunc) (url string, stop func(), started chan struct{}, ended chan error) {
+func start(t *testing.T, grace time.Duration, handler http.HandlerFunc) (url string, stop func(),
+	started chan struct{}, ended chan error) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -98,7 +99,9 @@ func TestStopGivesUpAfterTheGrace(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
 	defer close(release)
-	url, stop, started, ended := start(t, 100*time.Millisecond, func(http.ResponseWriter, *http.Request) { <-release })
+	url, stop, started, ended := start(t, 100*time.Millisecond, func(http.ResponseWriter, *http.Request) {
+		<-release
+	})
 	go func() {
 		<-started
 		stop()

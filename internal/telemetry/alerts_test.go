@@ -53,8 +53,8 @@ var (
 	suffix     = regexp.MustCompile(`_(bucket|sum|count)$`)
 )
 
-// TestAlertsUseOnlyWhatIsExported keeps install/alerts.yaml from rotting: an alert on a name, a label or a value
-// that is not there never fires and never says so.
+// TestAlertsUseOnlyWhatIsExported keeps install/alerts.yaml from rotting: an alert on a name, a
+// label or a value that is not there never fires and never says so.
 func TestAlertsUseOnlyWhatIsExported(t *testing.T) {
 	t.Parallel()
 	families := scrape(t, full(t))
@@ -124,7 +124,8 @@ func someValue(family *dto.MetricFamily, label, operator, want string) bool {
 	return false
 }
 
-// TestEachAlertOnAnAgeLooksAtItsOwn keeps a registry that does not answer from being taken for NATS, and the reverse.
+// TestEachAlertOnAnAgeLooksAtItsOwn keeps a registry that does not answer from being taken for
+// NATS, and the reverse.
 func TestEachAlertOnAnAgeLooksAtItsOwn(t *testing.T) {
 	t.Parallel()
 	want := map[string]string{
@@ -140,7 +141,8 @@ func TestEachAlertOnAnAgeLooksAtItsOwn(t *testing.T) {
 		if name := want[rule.Alert]; !strings.Contains(rule.Expr, name) {
 			t.Errorf("%s does not look at %s", rule.Alert, name)
 		}
-		if rule.Alert == "PratiqueEventsDropped" && !strings.Contains(rule.Expr, `outcome!="dropped:repository"`) {
+		if rule.Alert == "PratiqueEventsDropped" &&
+			!strings.Contains(rule.Expr, `outcome!="dropped:repository"`) {
 			t.Errorf("%s tells of repositories that others use", rule.Alert)
 		}
 	}
@@ -162,13 +164,16 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 				t.Errorf("%s: for: %v", rule.Alert, err)
 			}
 		}
-		if len(strings.Fields(rule.Annotations["summary"])) < 5 || len(strings.Fields(rule.Annotations["description"])) < 15 {
+		if len(strings.Fields(rule.Annotations["summary"])) < 5 ||
+			len(strings.Fields(rule.Annotations["description"])) < 15 {
 			t.Errorf("%s: the summary or the description says too little", rule.Alert)
 		}
 	}
 	for _, name := range []string{
-		"PratiqueOutboxFull", "PratiqueOutboxCannotWrite", "PratiqueOutboxNotForwarded", "PratiqueWebhookCredentialsWrong",
-		"PratiqueEventsDropped", "PratiquePushesUnresolved", "PratiqueGone", "PratiqueReconcileFails", "PratiqueDatabaseOld", "PratiqueQueueOld",
+		"PratiqueOutboxFull", "PratiqueOutboxCannotWrite", "PratiqueOutboxNotForwarded",
+		"PratiqueWebhookCredentialsWrong",
+		"PratiqueEventsDropped", "PratiquePushesUnresolved", "PratiqueGone",
+		"PratiqueReconcileFails", "PratiqueDatabaseOld", "PratiqueQueueOld",
 	} {
 		if !seen[name] {
 			t.Errorf("there is no alert %s", name)

@@ -59,8 +59,10 @@ func (e exporter) outbox(o pratique.OutboxFigures) {
 
 func (e exporter) queues(all []pratique.QueueFigures) {
 	for _, q := range all {
-		e.gauge("pratique_queue_messages", float64(q.Running), string(q.Stage), string(q.Priority), "running")
-		e.gauge("pratique_queue_messages", float64(q.Waiting), string(q.Stage), string(q.Priority), "waiting")
+		e.gauge("pratique_queue_messages", float64(q.Running), string(q.Stage), string(q.Priority),
+			"running")
+		e.gauge("pratique_queue_messages", float64(q.Waiting), string(q.Stage), string(q.Priority),
+			"waiting")
 		e.gauge("pratique_queue_oldest_age_seconds", e.age(q.Oldest), string(q.Stage), string(q.Priority))
 	}
 }
@@ -84,10 +86,12 @@ func (e exporter) pauses(all map[string]time.Duration) {
 
 func (e exporter) rescan(r Rescan) {
 	e.gauge("pratique_rescan_running_seconds", r.Running.Seconds())
-	for state, n := range map[string]int{"known": r.Lists, "affected": r.Affected, "matched": r.Matched, "failed": r.Failed} {
+	for state, n := range map[string]int{"known": r.Lists, "affected": r.Affected,
+		"matched": r.Matched, "failed": r.Failed} {
 		e.gauge("pratique_rescan_lists", float64(n), state)
 	}
-	for state, n := range map[string]int{"touched": r.Touched, "changed": r.Changed, "newly-affected": r.NewlyAffected, "set-aside": r.SetAside} {
+	for state, n := range map[string]int{"touched": r.Touched, "changed": r.Changed,
+		"newly-affected": r.NewlyAffected, "set-aside": r.SetAside} {
 		e.gauge("pratique_rescan_images", float64(n), state)
 	}
 }

@@ -37,7 +37,8 @@ var outcome = regexp.MustCompile(`^(accepted|(ignored|dropped):[a-z0-9-]{1,32}|r
 func initialOutcomes() []string {
 	return []string{
 		"accepted", "ignored:duplicate",
-		"dropped:body-too-large", "dropped:unreadable", "dropped:too-many-events", "dropped:host", "dropped:repository",
+		"dropped:body-too-large", "dropped:unreadable", "dropped:too-many-events", "dropped:host",
+		"dropped:repository",
 		"dropped:reference",
 		"refused:400", "refused:401", "refused:413", "refused:415", "refused:429", "refused:503",
 	}

@@ -38,21 +38,26 @@ func full(t *testing.T) *Metrics {
 		Now: func() time.Time { return now },
 		Outbox: func(context.Context) (pratique.OutboxFigures, error) {
 			return pratique.OutboxFigures{
-				Waiting: 1, Unresolved: 2, Refused: 3, Bytes: 4, MaxBytes: 5, Oldest: now.Add(-6500 * time.Millisecond), OldestUnresolved: now.Add(-12 * time.Second),
+				Waiting: 1, Unresolved: 2, Refused: 3, Bytes: 4, MaxBytes: 5,
+				Oldest: now.Add(-6500 * time.Millisecond), OldestUnresolved: now.Add(-12 * time.Second),
 				Stored: 7, Duplicates: 8, Forwarded: 9, RefusedFull: 10, FailedCommits: 11,
 			}, nil
 		},
 		Queues: func(context.Context) ([]pratique.QueueFigures, error) {
-			all := []pratique.QueueFigures{{Stage: "inspect", Priority: "push", Running: 1, Waiting: 2, Oldest: now.Add(-3 * time.Second)}}
+			all := []pratique.QueueFigures{{Stage: "inspect", Priority: "push", Running: 1,
+				Waiting: 2, Oldest: now.Add(-3 * time.Second)}}
 			for _, priority := range pratique.Priorities() {
 				all = append(all, pratique.QueueFigures{Stage: "deploy", Priority: priority})
 			}
 			return all, nil
 		},
-		Database: func(context.Context) (Database, error) { return Database{Age: time.Hour, Limit: 72 * time.Hour}, nil },
+		Database: func(context.Context) (Database, error) {
+			return Database{Age: time.Hour, Limit: 72 * time.Hour}, nil
+		},
 		Reconcile: func(context.Context) ([]Repository, error) {
 			return []Repository{
-				{Name: "r.test/a", LastSuccess: time.UnixMilli(1500), Interval: time.Hour, News: 1, Failures: 2},
+				{Name: "r.test/a", LastSuccess: time.UnixMilli(1500), Interval: time.Hour, News: 1,
+					Failures: 2},
 				{Name: "r.test/b", Interval: time.Hour},
 			}, nil
 		},
@@ -67,7 +72,8 @@ func full(t *testing.T) *Metrics {
 		},
 		Rescan: func(context.Context) (Rescan, error) {
 			return Rescan{
-				Rescan:  pratique.Rescan{Lists: 9, Affected: 5, Matched: 4, Failed: 1, Touched: 7, Changed: 3, NewlyAffected: 2, SetAside: 1},
+				Rescan: pratique.Rescan{Lists: 9, Affected: 5, Matched: 4, Failed: 1, Touched: 7,
+					Changed: 3, NewlyAffected: 2, SetAside: 1},
 				Running: time.Minute,
 			}, nil
 		},
@@ -104,7 +110,8 @@ func values(families map[string]*dto.MetricFamily) map[string]float64 {
 				labels = append(labels, label.GetName()+"="+label.GetValue())
 			}
 			key := name + "{" + strings.Join(labels, ",") + "}"
-			out[key] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + float64(metric.GetHistogram().GetSampleCount())
+			out[key] = metric.GetCounter().GetValue() + metric.GetGauge().GetValue() +
+				float64(metric.GetHistogram().GetSampleCount())
 		}
 	}
 	return out
@@ -128,7 +135,8 @@ func TestNamesAreThoseOfGoldenFile(t *testing.T) {
 			labels = append(labels, label.GetName())
 		}
 		slices.Sort(labels)
-		fmt.Fprintf(&b, "%s %s [%s]\n", name, strings.ToLower(family.GetType().String()), strings.Join(labels, " "))
+		fmt.Fprintf(&b, "%s %s [%s]\n", name, strings.ToLower(family.GetType().String()),
+			strings.Join(labels, " "))
 		if len(family.GetHelp()) < 30 {
 			t.Errorf("%s: the help %q says too little", name, family.GetHelp())
 		}
@@ -266,7 +274,8 @@ func TestSourceThatFailsHidesNoOther(t *testing.T) {
 		}
 	}
 	for name := range got {
-		if strings.HasPrefix(name, "pratique_outbox") || strings.HasPrefix(name, "pratique_queue") || strings.Contains(name, "source=outbox") {
+		if strings.HasPrefix(name, "pratique_outbox") ||
+			strings.HasPrefix(name, "pratique_queue") || strings.Contains(name, "source=outbox") {
 			t.Errorf("%s is there although nothing is known of it", name)
 		}
 	}
@@ -274,7 +283,8 @@ func TestSourceThatFailsHidesNoOther(t *testing.T) {
 	for _, why = range []string{"NATS is away", "no quorum", "no quorum", "", "no quorum"} {
 		scrape(t, m)
 	}
-	if want := []string{"queues: NATS is away", "queues: no quorum", "queues: no quorum"}; !slices.Equal(told, want) {
+	if want := []string{"queues: NATS is away", "queues: no quorum",
+		"queues: no quorum"}; !slices.Equal(told, want) {
 		t.Errorf("told %q, want %q", told, want)
 	}
 	if err := m.Watch(Sources{}); pratique.KindOf(err) != pratique.Internal {

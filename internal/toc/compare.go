@@ -82,7 +82,8 @@ func (c *comparison) one(ctx context.Context, h *tar.Header, at int64) error {
 	}
 	c.table.take()
 	if what := differs(h, e); what != "" {
-		return errTable("the table and the tar differ in the %s of %.200q (%.200q in the table)", what, h.Name, e.Name)
+		return errTable("the table and the tar differ in the %s of %.200q (%.200q in the table)",
+			what, h.Name, e.Name)
 	}
 	if err := c.names.add(h); err != nil {
 		return err
@@ -145,7 +146,8 @@ func (c *comparison) content(ctx context.Context, h *tar.Header, first *entry, a
 		return err
 	}
 	if h.Size == 0 {
-		if next != nil || first.ChunkSize != 0 || first.ChunkOffset != 0 || first.Digest != "" && first.Digest != pratique.DigestOf(nil).String() {
+		if next != nil || first.ChunkSize != 0 || first.ChunkOffset != 0 || first.Digest != "" &&
+			first.Digest != pratique.DigestOf(nil).String() {
 			return differ(h, "pieces")
 		}
 		return nil
@@ -202,9 +204,11 @@ func (c *comparison) piece(h *tar.Header) (*entry, error) {
 
 // compareBytes compares a piece of size bytes at an offset of the tar, and returns its digest. It
 // also writes the bytes to also.
-func (c *comparison) compareBytes(ctx context.Context, h *tar.Header, p *entry, at, size int64, also io.Writer) (string, error) {
+func (c *comparison) compareBytes(ctx context.Context, h *tar.Header, p *entry, at, size int64,
+	also io.Writer) (string, error) {
 	start, ok := c.start(p.Offset)
-	if !ok || p.InnerOffset < 0 || p.InnerOffset != 0 && !c.inner || start > at || start+p.InnerOffset != at {
+	if !ok || p.InnerOffset < 0 || p.InnerOffset != 0 && !c.inner || start > at ||
+		start+p.InnerOffset != at {
 		return "", differ(h, "place")
 	}
 	if p.ChunkType != "" && p.ChunkType != "zeros" {
@@ -215,7 +219,8 @@ func (c *comparison) compareBytes(ctx context.Context, h *tar.Header, p *entry, 
 	if p.ChunkType == "zeros" {
 		look = io.MultiWriter(look, zeros)
 	}
-	if n, err := io.Copy(look, contextio.NewReader(ctx, io.NewSectionReader(c.tar, at, size))); err != nil || n != size {
+	if n, err := io.Copy(look,
+		contextio.NewReader(ctx, io.NewSectionReader(c.tar, at, size))); err != nil || n != size {
 		return "", pratique.Wrap(pratique.Unavailable, op, "", cmp.Or(err, io.ErrUnexpectedEOF))
 	}
 	digest := digestOf(sum)
@@ -235,7 +240,9 @@ func digestOf(sum hash.Hash) string {
 
 // start returns the offset in the tar at which the member or frame at an offset of the blob begins.
 func (c *comparison) start(in int64) (out int64, ok bool) {
-	i, ok := slices.BinarySearchFunc(c.starts, in, func(s Start, in int64) int { return cmp.Compare(s.In, in) })
+	i, ok := slices.BinarySearchFunc(c.starts, in, func(s Start, in int64) int {
+		return cmp.Compare(s.In, in)
+	})
 	if !ok {
 		return 0, false
 	}

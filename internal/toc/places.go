@@ -16,7 +16,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// The footers of eStargz, of its predecessor stargz, and of a table in another image; each is an empty gzip member.
+// The footers of eStargz, of its predecessor stargz, and of a table in another image; each is an
+// empty gzip member.
 const (
 	stargzFooter   = 51
 	oldFooter      = 47
@@ -26,9 +27,9 @@ const (
 	tableName      = "stargz.index.json"
 )
 
-// The magic of the footers of zstd:chunked, as containers/storage and stargz-snapshotter write it. Its position depends on
-// the size of the footer: stargz-snapshotter and containers/storage before 1.47 write 40 bytes; the latter wrote 56 for some
-// months after that, and has written 64 since.
+// The magic of the footers of zstd:chunked, as containers/storage and stargz-snapshotter write it.
+// Its position depends on the size of the footer: stargz-snapshotter and containers/storage before
+// 1.47 write 40 bytes; the latter wrote 56 for some months after that, and has written 64 since.
 var chunkedMagic = [][]byte{[]byte("GNUlInUx"), []byte("GnUlInUx")}
 
 func magicAt(footer []byte) []byte {
@@ -50,7 +51,8 @@ func findFooter(b Blob) (at int64, footer int, err error) {
 		}
 		// Only the header is read. The library's own function panics without an extra field.
 		z, err := gzip.NewReader(bytes.NewReader(b.Tail[len(b.Tail)-size:]))
-		if err != nil || !bytes.HasSuffix(z.Extra, []byte(stargz)) && !bytes.HasSuffix(z.Extra, []byte(external)) {
+		if err != nil || !bytes.HasSuffix(z.Extra, []byte(stargz)) &&
+			!bytes.HasSuffix(z.Extra, []byte(external)) {
 			continue
 		}
 		if bytes.HasSuffix(z.Extra, []byte(external)) {
@@ -77,9 +79,11 @@ func findFooter(b Blob) (at int64, footer int, err error) {
 
 // checkStargz reads the table of an eStargz layer. It is the last entry of the tar, in the last
 // member with data; the footer is a member of its own after that.
-func checkStargz(ctx context.Context, b Blob, at int64, footer int, stream io.ReaderAt, size int64) (Found, error) {
+func checkStargz(ctx context.Context, b Blob, at int64, footer int, stream io.ReaderAt,
+	size int64) (Found, error) {
 	n := len(b.Starts)
-	if n < 2 || b.Starts[n-1] != (Start{In: b.Size - int64(footer), Out: size}) || b.Starts[n-2].In != at {
+	if n < 2 || b.Starts[n-1] != (Start{In: b.Size - int64(footer), Out: size}) ||
+		b.Starts[n-2].In != at {
 		return Found{}, errTable("its footer points to no table of contents at the end of the layer")
 	}
 	from := b.Starts[n-2].Out
@@ -105,12 +109,16 @@ func checkStargz(ctx context.Context, b Blob, at int64, footer int, stream io.Re
 func checkChunked(ctx context.Context, b Blob, stream io.ReaderAt, size int64) (Found, error) {
 	n := len(b.Skipped)
 	first, last := b.Skipped[0], b.Skipped[n-1]
-	if n < 2 || n > 3 || first.Content == nil || last.At+last.Size != b.Size || magicAt(last.Content) == nil {
+	if n < 2 || n > 3 || first.Content == nil || last.At+last.Size != b.Size ||
+		magicAt(last.Content) == nil {
 		return Found{}, errTable("skippable frames that are not those of zstd:chunked")
 	}
-	word := func(i int) int64 { return int64(binary.LittleEndian.Uint64(last.Content[8*i:])) } //nolint:gosec // compared only
+	word := func(i int) int64 {
+		return int64(binary.LittleEndian.Uint64(last.Content[8*i:]))
+	} //nolint:gosec // compared only
 	magic := magicAt(last.Content)
-	if !bytes.Equal(magic, chunkedMagic[0]) && !bytes.Equal(magic, chunkedMagic[1]) || word(0) != first.At || word(1) != first.Size || word(3) != 1 {
+	if !bytes.Equal(magic, chunkedMagic[0]) && !bytes.Equal(magic, chunkedMagic[1]) ||
+		word(0) != first.At || word(1) != first.Size || word(3) != 1 {
 		return Found{}, errTable("the footer of zstd:chunked does not point to the first skippable frame")
 	}
 	found := Found{
@@ -127,7 +135,8 @@ func checkChunked(ctx context.Context, b Blob, stream io.ReaderAt, size int64) (
 	if word(2) > maxJSON || word(2) < 0 {
 		return Found{}, errLarge()
 	}
-	z, err := zstd.NewReader(bytes.NewReader(first.Content), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(MaxFrame))
+	z, err := zstd.NewReader(bytes.NewReader(first.Content), zstd.WithDecoderConcurrency(1),
+		zstd.WithDecoderMaxWindow(MaxFrame))
 	if err != nil {
 		return Found{}, errTable("%w", err)
 	}

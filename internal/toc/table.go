@@ -38,7 +38,8 @@ type entry struct {
 // meaningful are the relevant names in a table and in its entries. Readers differ in how they treat
 // another spelling, or a duplicate.
 var meaningful = []string{
-	"entries", "type", "name", "linkName", "mode", "size", "uid", "gid", "devMajor", "devMinor", "xattrs", "digest", "offset", "endOffset",
+	"entries", "type", "name", "linkName", "mode", "size", "uid", "gid", "devMajor", "devMinor",
+	"xattrs", "digest", "offset", "endOffset",
 	"innerOffset", "chunkOffset", "chunkSize", "chunkDigest", "chunkType", "version", "tarSplitDigest",
 }
 
@@ -165,7 +166,8 @@ func fieldName(dec *json.Decoder, seen *[]string) (string, error) {
 		return "", errTable("a field %.100q that comes twice", name)
 	}
 	if len(*seen) == maxFields {
-		return "", pratique.Errorf(pratique.Exhausted, op, "an object with more than %d fields", maxFields)
+		return "", pratique.Errorf(pratique.Exhausted, op, "an object with more than %d fields",
+			maxFields)
 	}
 	*seen = append(*seen, name)
 	return name, nil

@@ -94,7 +94,8 @@ func (f Found) Agree(annotations map[string]string) error {
 		case key == tocDigest:
 			want, known = text(f.Digest), true
 		case strings.HasPrefix(key, snapshots):
-			return pratique.Errorf(pratique.Invalid, op, "the annotation %.200q tells a snapshotter what to mount, and nothing checks that", key)
+			return pratique.Errorf(pratique.Invalid, op,
+				"the annotation %.200q tells a snapshotter what to mount, and nothing checks that", key)
 		case suffix == key:
 		case suffix == "manifest-checksum":
 			want, known = text(f.Checksum), true
@@ -112,7 +113,8 @@ func (f Found) Agree(annotations map[string]string) error {
 			return pratique.Errorf(pratique.Invalid, op,
 				"the annotation %.200q names a table of contents for lazy runtimes, and the layer has none: convert the image again", key)
 		default:
-			return pratique.Errorf(pratique.Invalid, op, "the annotation %.200q says %.200q, and the layer has %s", key, value, want)
+			return pratique.Errorf(pratique.Invalid, op,
+				"the annotation %.200q says %.200q, and the layer has %s", key, value, want)
 		}
 	}
 	return nil

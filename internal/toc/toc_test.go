@@ -39,7 +39,8 @@ type file struct {
 }
 
 func plain(name, content string) file {
-	return file{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content))}, []byte(content)}
+	return file{tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644,
+		Size: int64(len(content))}, []byte(content)}
 }
 
 // root is a layer with everything that layers have.
@@ -48,8 +49,10 @@ func root() []file {
 		{Header: tar.Header{Typeflag: tar.TypeDir, Name: "etc/", Mode: 0o755}},
 		plain("etc/os-release", "ID=debian\n"),
 		plain("etc/empty", ""),
-		{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "etc/mtab", Linkname: "/proc/mounts", Mode: 0o777}},
-		{Header: tar.Header{Typeflag: tar.TypeLink, Name: "etc/release", Linkname: "etc/os-release", Mode: 0o644}},
+		{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "etc/mtab", Linkname: "/proc/mounts",
+			Mode: 0o777}},
+		{Header: tar.Header{Typeflag: tar.TypeLink, Name: "etc/release", Linkname: "etc/os-release",
+			Mode: 0o644}},
 		{Header: tar.Header{Typeflag: tar.TypeChar, Name: "null", Mode: 0o666, Devmajor: 1, Devminor: 3}},
 		{Header: tar.Header{Typeflag: tar.TypeFifo, Name: "pipe", Mode: 0o600}},
 		{Header: tar.Header{Typeflag: tar.TypeDir, Name: "var/", Mode: 0o1777, Uid: 5, Gid: 6}},
@@ -58,7 +61,8 @@ func root() []file {
 		plain("var/large", strings.Repeat("large ", 3000)),
 		plain("var/holes", strings.Repeat("\x00", 9000)),
 		{tar.Header{Typeflag: tar.TypeReg, Name: "ping", Mode: 0o4755, Size: 4, Format: tar.FormatPAX,
-			PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "\x01\x00\xff"}}, []byte("ping")},
+			PAXRecords: map[string]string{"SCHILY.xattr.security.capability": "\x01\x00\xff"}},
+			[]byte("ping")},
 		plain("var/"+strings.Repeat("long/", 30)+"name", "x"),
 	}
 }
@@ -85,7 +89,8 @@ type layer struct {
 // stargzOf builds an eStargz layer with the library that everybody builds them with.
 func stargzOf(t testing.TB, raw []byte, options ...estargz.Option) layer {
 	t.Helper()
-	blob, err := estargz.Build(io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw))), append([]estargz.Option{estargz.WithChunkSize(5000)}, options...)...)
+	blob, err := estargz.Build(io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw))),
+		append([]estargz.Option{estargz.WithChunkSize(5000)}, options...)...)
 	must(t, err)
 	all, err := io.ReadAll(blob)
 	must(t, err)
@@ -97,11 +102,13 @@ func stargzOf(t testing.TB, raw []byte, options ...estargz.Option) layer {
 func zstdOf(t testing.TB, raw []byte) layer {
 	t.Helper()
 	said := map[string]string{}
-	blob, err := estargz.Build(io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw))), estargz.WithChunkSize(5000),
+	blob, err := estargz.Build(io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw))),
+		estargz.WithChunkSize(5000),
 		estargz.WithCompression(struct {
 			*zstdchunked.Compressor
 			*zstdchunked.Decompressor
-		}{&zstdchunked.Compressor{CompressionLevel: zstd.SpeedDefault, Metadata: said}, &zstdchunked.Decompressor{}}))
+		}{&zstdchunked.Compressor{CompressionLevel: zstd.SpeedDefault, Metadata: said},
+			&zstdchunked.Decompressor{}}))
 	must(t, err)
 	all, err := io.ReadAll(blob)
 	must(t, err)
@@ -117,8 +124,9 @@ func skippable(b []byte) []byte {
 
 type object = map[string]any
 
-// chunkedOf builds a zstd:chunked layer as containers/storage does (pkg/chunked/compressor): each content is a frame of
-// its own, large ones several; then the table, the description of the tar, and the footer. change may lie.
+// chunkedOf builds a zstd:chunked layer as containers/storage does (pkg/chunked/compressor): each
+// content is a frame of its own, large ones several; then the table, the description of the tar,
+// and the footer. change may lie.
 func chunkedOf(t testing.TB, files []file, change func(entries []object)) layer {
 	t.Helper()
 	return chunkedWith(t, files, change, 64)
@@ -138,7 +146,8 @@ func chunkedWith(t testing.TB, files []file, change func(entries []object), size
 		}
 		return at
 	}
-	kinds := map[byte]string{tar.TypeReg: "reg", tar.TypeDir: "dir", tar.TypeSymlink: "symlink", tar.TypeLink: "hardlink", tar.TypeChar: "char", tar.TypeFifo: "fifo"}
+	kinds := map[byte]string{tar.TypeReg: "reg", tar.TypeDir: "dir", tar.TypeSymlink: "symlink",
+		tar.TypeLink: "hardlink", tar.TypeChar: "char", tar.TypeFifo: "fifo"}
 	var entries []object
 	section := io.NewSectionReader(bytes.NewReader(raw), 0, int64(len(raw)))
 	done := int64(0)
@@ -150,7 +159,8 @@ func chunkedWith(t testing.TB, files []file, change func(entries []object), size
 		must(t, err)
 		at, err := section.Seek(0, io.SeekCurrent)
 		must(t, err)
-		e := object{"type": kinds[h.Typeflag], "name": h.Name, "linkName": h.Linkname, "mode": h.Mode, "size": h.Size, "uid": h.Uid, "gid": h.Gid,
+		e := object{"type": kinds[h.Typeflag], "name": h.Name, "linkName": h.Linkname,
+			"mode": h.Mode, "size": h.Size, "uid": h.Uid, "gid": h.Gid,
 			"modtime": h.ModTime, "devMajor": h.Devmajor, "devMinor": h.Devminor}
 		xattrs := object{}
 		for k, v := range h.PAXRecords {
@@ -189,7 +199,8 @@ func chunkedWith(t testing.TB, files []file, change func(entries []object), size
 		change(entries)
 	}
 	split := z.EncodeAll([]byte("the description of the tar"), nil)
-	table, err := json.Marshal(object{"version": 1, "entries": entries, "tarSplitDigest": pratique.DigestOf(split).String()})
+	table, err := json.Marshal(object{"version": 1, "entries": entries,
+		"tarSplitDigest": pratique.DigestOf(split).String()})
 	must(t, err)
 	packed := z.EncodeAll(table, nil)
 	place := int64(out.Len()) + 8
@@ -197,7 +208,8 @@ func chunkedWith(t testing.TB, files []file, change func(entries []object), size
 	splitPlace := int64(out.Len()) + 8
 	out.Write(skippable(split))
 	footer := make([]byte, 64)
-	for i, n := range []int64{place, int64(len(packed)), int64(len(table)), 1, splitPlace, int64(len(split)), 26} {
+	for i, n := range []int64{place, int64(len(packed)), int64(len(table)), 1, splitPlace,
+		int64(len(split)), 26} {
 		binary.LittleEndian.PutUint64(footer[8*i:], uint64(n))
 	}
 	copy(footer[56:], "GNUlInUx")
@@ -238,10 +250,12 @@ func getAs(t testing.TB, l layer, mediaType string, raw []byte) error {
 	store, err := layers.Open(t.TempDir(), 0)
 	must(t, err)
 	defer func() { must(t, store.Close()) }()
-	_, release, err := store.Get(t.Context(), layers.Descriptor{Digest: pratique.DigestOf(l.bytes), DiffID: pratique.DigestOf(raw), MediaType: mediaType,
-		Size: int64(len(l.bytes)), Annotations: l.annotations}, func(context.Context) (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(l.bytes)), nil
-	})
+	_, release, err := store.Get(t.Context(), layers.Descriptor{Digest: pratique.DigestOf(l.bytes),
+		DiffID: pratique.DigestOf(raw), MediaType: mediaType,
+		Size: int64(len(l.bytes)), Annotations: l.annotations},
+		func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(l.bytes)), nil
+		})
 	release()
 	return err
 }
@@ -259,8 +273,8 @@ func storageOf(t testing.TB, raw []byte) layer {
 	return layer{out.Bytes(), said}
 }
 
-// TestHonest: layers as the builders of lazy images make them pass, with and without their annotations, and layers that
-// are compressed otherwise pass too.
+// TestHonest: layers as the builders of lazy images make them pass, with and without their
+// annotations, and layers that are compressed otherwise pass too.
 func TestHonest(t *testing.T) {
 	t.Parallel()
 	raw := tarOf(t, root()...)
@@ -276,13 +290,14 @@ func TestHonest(t *testing.T) {
 	two.Write(e.EncodeAll(nil, nil))
 	two.Write(e.EncodeAll(raw[half:], nil))
 	for name, l := range map[string]layer{
-		"tar":                              {bytes: raw},
-		"gzip":                             {bytes: z.Bytes()},
-		"zstd":                             {bytes: e.EncodeAll(raw, nil)},
-		"zstd in frames":                   {bytes: two.Bytes()},
-		"eStargz":                          stargzOf(t, raw),
-		"eStargz, small files together":    stargzOf(t, raw, estargz.WithMinChunkSize(40000)),
-		"eStargz, files first":             stargzOf(t, raw, estargz.WithPrioritizedFiles([]string{"ping", "var/large"})),
+		"tar":                           {bytes: raw},
+		"gzip":                          {bytes: z.Bytes()},
+		"zstd":                          {bytes: e.EncodeAll(raw, nil)},
+		"zstd in frames":                {bytes: two.Bytes()},
+		"eStargz":                       stargzOf(t, raw),
+		"eStargz, small files together": stargzOf(t, raw, estargz.WithMinChunkSize(40000)),
+		"eStargz, files first": stargzOf(t, raw,
+			estargz.WithPrioritizedFiles([]string{"ping", "var/large"})),
 		"eStargz of nothing":               stargzOf(t, tarOf(t)),
 		"zstd:chunked by stargz":           zstdOf(t, raw),
 		"zstd:chunked by storage":          storageOf(t, raw),
@@ -320,10 +335,12 @@ func TestTwoTrees(t *testing.T) {
 	behind := func(front []byte) layer {
 		lying := stargzOf(t, tarOf(t, vulnerable))
 		shift := int64(len(front))
-		r, err := estargz.Open(io.NewSectionReader(bytes.NewReader(lying.bytes), 0, int64(len(lying.bytes))))
+		r, err := estargz.Open(io.NewSectionReader(bytes.NewReader(lying.bytes), 0,
+			int64(len(lying.bytes))))
 		must(t, err)
 		e, _ := r.Lookup(vulnerable.Name)
-		at, size, err := estargz.OpenFooter(io.NewSectionReader(bytes.NewReader(lying.bytes), 0, int64(len(lying.bytes))))
+		at, size, err := estargz.OpenFooter(io.NewSectionReader(bytes.NewReader(lying.bytes), 0,
+			int64(len(lying.bytes))))
 		must(t, err)
 		z, err := gzip.NewReader(bytes.NewReader(lying.bytes[at : int64(len(lying.bytes))-size]))
 		must(t, err)
@@ -332,15 +349,19 @@ func TestTwoTrees(t *testing.T) {
 		must(t, err)
 		table, err := io.ReadAll(tr)
 		must(t, err)
-		table = bytes.ReplaceAll(table, fmt.Appendf(nil, `"offset": %d`, e.Offset), fmt.Appendf(nil, `"offset": %d`, e.Offset+shift))
+		table = bytes.ReplaceAll(table, fmt.Appendf(nil, `"offset": %d`, e.Offset),
+			fmt.Appendf(nil, `"offset": %d`, e.Offset+shift))
 		out := append(bytes.Clone(front), lying.bytes[:at]...)
 		footer := footerAt(int64(len(out)))
 		out = append(append(out, zip(tarOf(t, plain("stargz.index.json", string(table))))...), footer...)
-		return layer{out, map[string]string{estargz.TOCJSONDigestAnnotation: pratique.DigestOf(table).String()}}
+		return layer{out,
+			map[string]string{estargz.TOCJSONDigestAnnotation: pratique.DigestOf(table).String()}}
 	}
-	within := func() layer { // the vulnerable files are the content of a file, whose header alone is in front
+	// the vulnerable files are the content of a file, whose header alone is in front
+	within := func() layer {
 		inner := behind(nil)
-		at, _, err := estargz.OpenFooter(io.NewSectionReader(bytes.NewReader(inner.bytes), 0, int64(len(inner.bytes))))
+		at, _, err := estargz.OpenFooter(io.NewSectionReader(bytes.NewReader(inner.bytes), 0,
+			int64(len(inner.bytes))))
 		must(t, err)
 		z, err := gzip.NewReader(bytes.NewReader(inner.bytes[:at]))
 		must(t, err)
@@ -395,44 +416,68 @@ func TestTwoTrees(t *testing.T) {
 		layer layer
 		says  string
 	}{
-		"the corpus":                 {layer{bytes: hostile.TwoTrees(hostile.File("a", []byte("shown")), hostile.File("a", []byte("hidden"))).Bytes}, "the table and the tar differ"},
-		"a tar behind the tar":       {behind(zip(tarOf(t, clean))), "follows the end of the tar"},
-		"a tar without an end":       {behind(zip(tarOf(t, clean)[:1024])), "the table and the tar differ"},
-		"a tar within a file":        {within(), "differ"},
-		"another name":               {chunkedOf(t, root(), rename("etc/os-release", "var/lib/dpkg/status")), "name"},
-		"another spelling of a name": {chunkedOf(t, root(), rename("etc/os-release", "./etc/os-release")), "name"},
-		"another mode":               {chunkedOf(t, root(), set("ping", "mode", 0o755)), "mode"},
-		"another owner":              {chunkedOf(t, root(), set("var/", "uid", 0)), "owner"},
-		"another target":             {chunkedOf(t, root(), set("etc/mtab", "linkName", "/etc/x")), "target"},
-		"another hard link":          {chunkedOf(t, root(), set("etc/release", "linkName", "ping")), "target"},
-		"another type":               {chunkedOf(t, root(), set("pipe", "type", "dir")), "type"},
-		"another device":             {chunkedOf(t, root(), set("null", "devMinor", 1)), "device"},
-		"no attributes":              {chunkedOf(t, root(), set("ping", "xattrs", nil)), "attributes"},
-		"more attributes":            {chunkedOf(t, root(), set("etc/os-release", "xattrs", object{"user.x": "eA=="})), "attributes"},
-		"another size":               {chunkedOf(t, root(), set("etc/os-release", "size", 3)), "size"},
-		"another place":              {chunkedOf(t, root(), set("etc/os-release", "offset", 0)), "place"},
-		"another digest":             {chunkedOf(t, root(), set("etc/os-release", "digest", pratique.DigestOf([]byte(old)).String())), "bytes"},
-		"digest of nothing":          {chunkedOf(t, root(), set("etc/empty", "digest", pratique.DigestOf([]byte(old)).String())), "pieces"},
-		"a piece of something else":  {chunkedOf(t, root(), chunk("chunkDigest", pratique.DigestOf([]byte(old)).String())), "bytes"},
-		"a piece from elsewhere":     {chunkedOf(t, root(), chunk("chunkOffset", 1)), "pieces"},
-		"a piece that is no zeros":   {chunkedOf(t, root(), chunk("chunkType", "zeros")), "bytes"},
-		"a piece within a frame":     {chunkedOf(t, root(), chunk("innerOffset", 1)), "place"},
-		"a field in another case":    {chunkedOf(t, root(), set("ping", "Name", "x")), "some readers take"},
-		"endless fields":             {chunkedOf(t, root(), manyFields), "more than 100 fields"},
-		"pieces of no length":        {chunkedOf(t, root(), emptyPieces), "pieces"},
-		"the same path twice":        {chunkedOf(t, append(root(), plain("ping", "pong")), nil), "order of the entries"},
-		"beneath a link":             {chunkedOf(t, append(root(), plain("etc/mtab/x", "pong")), nil), "order of the entries"},
-		"a link for a directory":     {chunkedOf(t, append(root(), file{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "var/long", Linkname: "/etc"}}), nil), "order of the entries"},
-		"taken away and given":       {chunkedOf(t, append(root(), plain(".wh.ping", "")), nil), "order of the entries"},
-		"a frame behind the footer":  {layer{append(bytes.Clone(honest.bytes), skippable([]byte("x"))...), nil}, "skippable frames"},
-		"a frame alone":              {layer{append(zstdAll(t, tarOf(t, clean)), skippable(make([]byte, 100))...), nil}, "skippable frames"},
-		"data behind the table":      {layer{append(bytes.Clone(honest.bytes), zstdAll(t, []byte{0, 0})...), nil}, "skippable frames"},
+		"the corpus": {layer{bytes: hostile.TwoTrees(hostile.File("a",
+			[]byte("shown")), hostile.File("a", []byte("hidden"))).Bytes},
+			"the table and the tar differ"},
+		"a tar behind the tar": {behind(zip(tarOf(t, clean))), "follows the end of the tar"},
+		"a tar without an end": {behind(zip(tarOf(t, clean)[:1024])),
+			"the table and the tar differ"},
+		"a tar within a file": {within(), "differ"},
+		"another name": {chunkedOf(t, root(),
+			rename("etc/os-release", "var/lib/dpkg/status")), "name"},
+		"another spelling of a name": {chunkedOf(t, root(),
+			rename("etc/os-release", "./etc/os-release")), "name"},
+		"another mode":  {chunkedOf(t, root(), set("ping", "mode", 0o755)), "mode"},
+		"another owner": {chunkedOf(t, root(), set("var/", "uid", 0)), "owner"},
+		"another target": {chunkedOf(t, root(), set("etc/mtab", "linkName", "/etc/x")),
+			"target"},
+		"another hard link": {chunkedOf(t, root(), set("etc/release", "linkName", "ping")),
+			"target"},
+		"another type":   {chunkedOf(t, root(), set("pipe", "type", "dir")), "type"},
+		"another device": {chunkedOf(t, root(), set("null", "devMinor", 1)), "device"},
+		"no attributes":  {chunkedOf(t, root(), set("ping", "xattrs", nil)), "attributes"},
+		"more attributes": {chunkedOf(t, root(), set("etc/os-release", "xattrs",
+			object{"user.x": "eA=="})), "attributes"},
+		"another size":  {chunkedOf(t, root(), set("etc/os-release", "size", 3)), "size"},
+		"another place": {chunkedOf(t, root(), set("etc/os-release", "offset", 0)), "place"},
+		"another digest": {chunkedOf(t, root(), set("etc/os-release", "digest",
+			pratique.DigestOf([]byte(old)).String())), "bytes"},
+		"digest of nothing": {chunkedOf(t, root(),
+			set("etc/empty", "digest", pratique.DigestOf([]byte(old)).String())), "pieces"},
+		"a piece of something else": {chunkedOf(t, root(),
+			chunk("chunkDigest", pratique.DigestOf([]byte(old)).String())), "bytes"},
+		"a piece from elsewhere":   {chunkedOf(t, root(), chunk("chunkOffset", 1)), "pieces"},
+		"a piece that is no zeros": {chunkedOf(t, root(), chunk("chunkType", "zeros")), "bytes"},
+		"a piece within a frame":   {chunkedOf(t, root(), chunk("innerOffset", 1)), "place"},
+		"a field in another case": {chunkedOf(t, root(), set("ping", "Name", "x")),
+			"some readers take"},
+		"endless fields":      {chunkedOf(t, root(), manyFields), "more than 100 fields"},
+		"pieces of no length": {chunkedOf(t, root(), emptyPieces), "pieces"},
+		"the same path twice": {chunkedOf(t, append(root(), plain("ping", "pong")), nil),
+			"order of the entries"},
+		"beneath a link": {chunkedOf(t, append(root(), plain("etc/mtab/x", "pong")),
+			nil), "order of the entries"},
+		"a link for a directory": {chunkedOf(t,
+			append(root(), file{Header: tar.Header{Typeflag: tar.TypeSymlink, Name: "var/long",
+				Linkname: "/etc"}}), nil), "order of the entries"},
+		"taken away and given": {chunkedOf(t, append(root(), plain(".wh.ping", "")), nil),
+			"order of the entries"},
+		"a frame behind the footer": {layer{append(bytes.Clone(honest.bytes),
+			skippable([]byte("x"))...), nil}, "skippable frames"},
+		"a frame alone": {layer{append(zstdAll(t, tarOf(t, clean)),
+			skippable(make([]byte, 100))...), nil}, "skippable frames"},
+		"data behind the table": {layer{append(bytes.Clone(honest.bytes),
+			zstdAll(t, []byte{0, 0})...), nil}, "skippable frames"},
 		"a footer of eStargz in zstd": {layer{append(zstdAll(t, tarOf(t, clean)),
 			skippable(footerAt(3))...), nil}, "is none"},
-		"a footer within a tar":   {layer{tarOf(t, clean, plain("x", strings.Repeat("x", 512-51)+string(footerAt(3))))[:4*512], nil}, "is none"},
-		"a footer without table":  {layer{append(zip(tarOf(t, clean)), footerAt(0)...), nil}, "something other than stargz.index.json"},
-		"a footer to nowhere":     {layer{append(zip(tarOf(t, clean)), footerAt(7)...), nil}, "points to no table"},
-		"a table in another blob": {layer{append(zip(tarOf(t, clean)), externalFooter(t)...), nil}, "in another image"},
+		"a footer within a tar": {layer{tarOf(t, clean, plain("x", strings.Repeat("x", 512-51)+
+			string(footerAt(3))))[:4*512], nil}, "is none"},
+		"a footer without table": {layer{append(zip(tarOf(t, clean)), footerAt(0)...), nil},
+			"something other than stargz.index.json"},
+		"a footer to nowhere": {layer{append(zip(tarOf(t, clean)), footerAt(7)...), nil},
+			"points to no table"},
+		"a table in another blob": {layer{append(zip(tarOf(t, clean)), externalFooter(t)...), nil},
+			"in another image"},
 		"an annotation for nothing": {layer{zip(tarOf(t, clean)), map[string]string{
 			estargz.TOCJSONDigestAnnotation: pratique.DigestOf(nil).String()}}, "the layer has none"},
 		"an annotation for another": {layer{stargzOf(t, tarOf(t, clean)).bytes, map[string]string{
@@ -444,7 +489,8 @@ func TestTwoTrees(t *testing.T) {
 		"a snapshotter's order": {layer{zip(tarOf(t, clean)), map[string]string{
 			"containerd.io/snapshot/remote/stargz.digest": "sha256:00"}}, "nothing checks that"},
 	} {
-		if err := get(t, test.layer); err == nil || !strings.Contains(err.Error(), test.says) || !pratique.KindOf(err).Permanent() {
+		if err := get(t, test.layer); err == nil || !strings.Contains(err.Error(), test.says) ||
+			!pratique.KindOf(err).Permanent() {
 			t.Errorf("%s: want %q: %v", name, test.says, err)
 		}
 	}
@@ -471,12 +517,15 @@ func emptyMember(said string) []byte {
 	return out.Bytes()
 }
 
-// FuzzTable: whatever a table says, the reading ends with an error of a permanent kind, or it says what the tar says.
+// FuzzTable: whatever a table says, the reading ends with an error of a permanent kind, or it says
+// what the tar says.
 func FuzzTable(f *testing.F) {
 	files := []file{clean, plain("x", strings.Repeat("y", 6000))}
 	raw := tarOf(f, files...)
 	var honest []byte
-	_ = chunkedOf(f, files, func(all []object) { honest, _ = json.Marshal(object{"version": 1, "entries": all}) })
+	_ = chunkedOf(f, files, func(all []object) {
+		honest, _ = json.Marshal(object{"version": 1, "entries": all})
+	})
 	f.Add(honest)
 	f.Add([]byte(`{"entries":[]}`))
 	f.Add([]byte(`{"entries":[{"name":"x","Name":"y"}],"entries":1}`))
@@ -503,8 +552,10 @@ func FuzzTable(f *testing.F) {
 		}
 		copy(footer[32:], "GnUlInUx")
 		at := int64(place + 16 + len(packed))
-		found, err := toc.Check(t.Context(), toc.Blob{Size: at + 40, Tail: footer, Zstd: true, Starts: starts, Skipped: []toc.Frame{
-			{At: int64(place) + 8, Size: int64(len(packed)), Content: packed}, {At: at, Size: 40, Content: footer}}}, bytes.NewReader(raw), int64(len(raw)))
+		found, err := toc.Check(t.Context(), toc.Blob{Size: at + 40, Tail: footer, Zstd: true,
+			Starts: starts, Skipped: []toc.Frame{
+				{At: int64(place) + 8, Size: int64(len(packed)), Content: packed},
+				{At: at, Size: 40, Content: footer}}}, bytes.NewReader(raw), int64(len(raw)))
 		if err != nil {
 			if !pratique.KindOf(err).Permanent() {
 				t.Fatalf("kind of %v", err)
@@ -513,7 +564,8 @@ func FuzzTable(f *testing.F) {
 		}
 		var said struct{ Entries []struct{ Name, Type string } }
 		must(t, json.Unmarshal(table, &said))
-		if len(said.Entries) < 2 || said.Entries[0].Name != clean.Name || found.Digest != pratique.DigestOf(table) {
+		if len(said.Entries) < 2 || said.Entries[0].Name != clean.Name ||
+			found.Digest != pratique.DigestOf(table) {
 			t.Fatalf("%s passes", table)
 		}
 	})

@@ -76,7 +76,8 @@ func (t *Text) Locations(nodes ...*yaml.Node) map[*yaml.Node]Location {
 // begins reports whether a mapping is an object.
 func begins(n *yaml.Node) bool {
 	kind, metadata := child(n, "kind"), child(n, "metadata")
-	return kind != nil && kind.Kind == yaml.ScalarNode && metadata != nil && metadata.Kind == yaml.MappingNode
+	return kind != nil && kind.Kind == yaml.ScalarNode && metadata != nil &&
+		metadata.Kind == yaml.MappingNode
 }
 
 // child returns the value of a key, nil if there is none.
@@ -119,7 +120,8 @@ func (s *step) where() Location {
 	}
 	w.Object.Kind = text(child(from.object, "kind"), kindForm)
 	if m := child(from.object, "metadata"); m != nil {
-		w.Object.Namespace, w.Object.Name = text(child(m, "namespace"), nameForm), text(child(m, "name"), nameForm)
+		w.Object.Namespace, w.Object.Name = text(child(m, "namespace"), nameForm),
+			text(child(m, "name"), nameForm)
 	}
 	return w
 }

@@ -130,7 +130,8 @@ func (t *Text) Scalar(n *yaml.Node) (inside Span, end int, reason string) {
 	switch {
 	case n.Value == "":
 		return Span{}, 0, "the value is empty"
-	case end > len(t.Content) || string(t.Content[start:end]) != n.Value || strings.ContainsAny(n.Value, "\r\n"):
+	case end > len(t.Content) || string(t.Content[start:end]) != n.Value ||
+		strings.ContainsAny(n.Value, "\r\n"):
 		return Span{}, 0, notPlain
 	}
 	return Span{start, end}, end, ""

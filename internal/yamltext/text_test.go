@@ -83,7 +83,9 @@ func TestBounds(t *testing.T) {
 func TestSaid(t *testing.T) {
 	t.Parallel()
 	for content, want := range map[string]string{
-		"!!binary aW1hZ2Vz": "images", "%TAG !x! tag:yaml.org,2002:bin\n--- !x!ary aW1hZ2Vz": "images", "!<tag:yaml.org,2002:binary> aW1h\n Z2Vz": "aW1h Z2Vz",
+		"!!binary aW1hZ2Vz": "images",
+		"%TAG !x! tag:yaml.org,2002:bin\n--- !x!ary aW1hZ2Vz": "images",
+		"!<tag:yaml.org,2002:binary> aW1h\n Z2Vz":             "aW1h Z2Vz",
 		"!!str aW1hZ2Vz": "aW1hZ2Vz", "!!binary '?'": "?",
 	} {
 		if got := Value(parse(t, content+"\n").Roots()[0]); got != want {

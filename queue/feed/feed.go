@@ -1,9 +1,10 @@
-// Package feed receives events that a sender publishes on a subject of its own NATS server, as zot does, instead
-// of sending HTTP requests.
+// Package feed receives events that a sender publishes on a subject of its own NATS server, as zot
+// does, instead of sending HTTP requests.
 //
-// Everybody who may publish there can report pushes, so the account should allow the sender that one subject and
-// nothing else. Core NATS drops messages without a subscriber: with a JetStream stream on the subject nothing is
-// missed while this service is down, without one a sweep has to find it.
+// Everybody who may publish there can report pushes, so the account should allow the sender that
+// one subject and nothing else. Core NATS drops messages without a subscriber: with a JetStream
+// stream on the subject nothing is missed while this service is down, without one a sweep has to
+// find it.
 package feed
 
 import (
@@ -29,21 +30,23 @@ type Config struct {
 	URL, Subject string
 	// Stream is the JetStream stream on the subject, if there is one.
 	Stream string
-	// Username and Password, or Credentials, the content of a credentials file, are this service's own.
+	// Username and Password, or Credentials, the content of a credentials file, are this service's
+	// own.
 	Username, Password string
 	Credentials        []byte
-	// Workers is how many messages are received at once; less than 1 means 16. Their order is lost, and zot does
-	// not keep one either.
+	// Workers is how many messages are received at once; less than 1 means 16. Their order is lost,
+	// and zot does not keep one either.
 	Workers int
-	// OnError is called with lost connections, lost messages and errors that are retried. It may be nil.
+	// OnError is called with lost connections, lost messages and errors that are retried. It may be
+	// nil.
 	OnError func(error)
 }
 
 // Receive stores one message durably. If it returns an error, it is called again.
 type Receive func(ctx context.Context, header http.Header, body []byte) error
 
-// Run receives until ctx ends. It waits for a server that is down. The error says that the configuration cannot
-// work.
+// Run receives until ctx ends. It waits for a server that is down. The error says that the
+// configuration cannot work.
 func Run(ctx context.Context, c Config, receive Receive) error {
 	if c.OnError == nil {
 		c.OnError = func(error) {}
@@ -76,7 +79,8 @@ type feed struct {
 func (f *feed) connect() (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("pratique " + f.Name), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
-		nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond, time.Second),
+		nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond,
+			time.Second),
 		// A password may be wrong for a while, when it is changed. The library would give up.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -99,8 +103,8 @@ func (f *feed) onError(err error) {
 	f.OnError(fmt.Errorf("NATS server of receiver %s: %w", f.Name, err))
 }
 
-// subscribe receives what is published meanwhile. Nobody sends it again, so each message is retried until it is
-// stored.
+// subscribe receives what is published meanwhile. Nobody sends it again, so each message is retried
+// until it is stored.
 func (f *feed) subscribe(ctx context.Context, conn *nats.Conn) error {
 	// The queue group shares the messages among replicas.
 	sub, err := conn.QueueSubscribeSync(f.Subject, "pratique-"+f.Name)
@@ -180,13 +184,16 @@ func (f *feed) consume(ctx context.Context, conn *nats.Conn) error {
 // fetchWait is how long a request for messages is open, and so how long a feed takes to end.
 const fetchWait = time.Second
 
-// fetch passes on what one request brings. It does not end before the request: the server may be sending a
-// message, which would be lost without the subscription, and redelivered only after AckWait.
-func (f *feed) fetch(ctx context.Context, js jetstream.JetStream, consumer *jetstream.Consumer, messages chan<- jetstream.Msg) (err error) {
+// fetch passes on what one request brings. It does not end before the request: the server may be
+// sending a message, which would be lost without the subscription, and redelivered only after
+// AckWait.
+func (f *feed) fetch(ctx context.Context, js jetstream.JetStream, consumer *jetstream.Consumer,
+	messages chan<- jetstream.Msg) (err error) {
 	if *consumer == nil {
 		*consumer, err = js.CreateOrUpdateConsumer(ctx, f.Stream, jetstream.ConsumerConfig{
-			Durable: "pratique-" + f.Name, FilterSubject: f.Subject, AckPolicy: jetstream.AckExplicitPolicy,
-			AckWait: 30 * time.Second, MaxAckPending: 4 * f.Workers,
+			Durable: "pratique-" + f.Name, FilterSubject: f.Subject,
+			AckPolicy: jetstream.AckExplicitPolicy,
+			AckWait:   30 * time.Second, MaxAckPending: 4 * f.Workers,
 		})
 		if err != nil {
 			return err
@@ -221,8 +228,8 @@ func (f *feed) receiveOne(ctx context.Context, msg jetstream.Msg) {
 	}
 }
 
-// header returns the header of the corresponding HTTP request. A message without a content type is a structured
-// CloudEvent.
+// header returns the header of the corresponding HTTP request. A message without a content type is
+// a structured CloudEvent.
 func header(h nats.Header) http.Header {
 	out := http.Header{}
 	for name, values := range h {

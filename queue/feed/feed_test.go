@@ -23,14 +23,16 @@ func start(t *testing.T, dir string, port int) *server.Server {
 		Port: port, JetStream: true, StoreDir: dir,
 		Users: []*server.User{
 			{Username: "pratique", Password: "secret"},
-			{Username: "zot", Password: "secret", Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{"zot.events"}}}},
+			{Username: "zot", Password: "secret",
+				Permissions: &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{"zot.events"}}}},
 		},
 	})
 }
 
 func connect(t *testing.T, s *server.Server, user string) *nats.Conn {
 	t.Helper()
-	conn, err := nats.Connect(s.ClientURL(), nats.UserInfo(user, "secret"), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	conn, err := nats.Connect(s.ClientURL(), nats.UserInfo(user, "secret"), nats.MaxReconnects(-1),
+		nats.ReconnectWait(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +99,8 @@ func TestListensToASubject(t *testing.T) {
 	s := start(t, t.TempDir(), 0)
 	i := newInbox()
 	i.fails = 2
-	run(t, Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Username: "pratique", Password: "secret"}, i)
+	run(t, Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Username: "pratique",
+		Password: "secret"}, i)
 	await(t, "the subscription", func() bool { return s.NumSubscriptions() > 0 && hasInterest(s) })
 	zot := connect(t, s, "zot")
 	for n := range 50 {
@@ -119,8 +122,8 @@ func hasInterest(s *server.Server) bool {
 	return s.GlobalAccount().Interest("zot.events") > 0
 }
 
-// With a stream nothing is missed: what was published while no feed ran, what could not be stored, and what was
-// published around a restart of the server.
+// With a stream nothing is missed: what was published while no feed ran, what could not be stored,
+// and what was published around a restart of the server.
 func TestConsumesAStream(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -131,7 +134,8 @@ func TestConsumesAStream(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ZOT", Subjects: []string{"zot.events"}}); err != nil {
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ZOT",
+		Subjects: []string{"zot.events"}}); err != nil {
 		t.Fatal(err)
 	}
 	publish := func(from, to int) {
@@ -148,7 +152,8 @@ func TestConsumesAStream(t *testing.T) {
 	publish(0, 20)
 	i := newInbox()
 	i.fails = 3
-	c := Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT", Username: "pratique", Password: "secret"}
+	c := Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT",
+		Username: "pratique", Password: "secret"}
 	stop := run(t, c, i)
 	await(t, "what was there before", func() bool { return i.count() == 20 })
 	natsserver.Stop(s)
@@ -164,8 +169,8 @@ func TestConsumesAStream(t *testing.T) {
 	}
 }
 
-// TestEnds: what a feed has received but not stored when it ends is redelivered to the next one at once, and a server
-// that is down does not keep a feed from ending.
+// TestEnds: what a feed has received but not stored when it ends is redelivered to the next one at
+// once, and a server that is down does not keep a feed from ending.
 func TestEnds(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), 0)
@@ -173,7 +178,8 @@ func TestEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ZOT", Subjects: []string{"zot.events"}}); err != nil {
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "ZOT",
+		Subjects: []string{"zot.events"}}); err != nil {
 		t.Fatal(err)
 	}
 	for n := range 40 {
@@ -182,8 +188,9 @@ func TestEnds(t *testing.T) {
 		}
 	}
 	c := Config{
-		Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT", Username: "pratique", Password: "secret",
-		Workers: 4,
+		Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT", Username: "pratique",
+		Password: "secret",
+		Workers:  4,
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -228,7 +235,8 @@ func TestWaitsForAServer(t *testing.T) {
 	url := s.ClientURL()
 	natsserver.Stop(s)
 	i := newInbox()
-	run(t, Config{Name: "zot", URL: url, Subject: "zot.events", Username: "pratique", Password: "secret"}, i)
+	run(t, Config{Name: "zot", URL: url, Subject: "zot.events", Username: "pratique",
+		Password: "secret"}, i)
 	s = start(t, dir, port)
 	await(t, "the subscription", func() bool { return hasInterest(s) })
 	if err := connect(t, s, "zot").Publish("zot.events", []byte("x")); err != nil {
@@ -250,7 +258,8 @@ func TestDeletedConsumer(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := newInbox()
-	run(t, Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT", Username: "pratique", Password: "secret"}, i)
+	run(t, Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Stream: "ZOT",
+		Username: "pratique", Password: "secret"}, i)
 	publish := func(body string) {
 		if _, err := js.Publish(t.Context(), "zot.events", []byte(body)); err != nil {
 			t.Fatal(err)
@@ -278,7 +287,8 @@ func TestWrongPassword(t *testing.T) {
 	t.Parallel()
 	s := start(t, t.TempDir(), 0)
 	begin := time.Now()
-	run(t, Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Username: "pratique", Password: "wrong"}, newInbox())
+	run(t, Config{Name: "zot", URL: s.ClientURL(), Subject: "zot.events", Username: "pratique",
+		Password: "wrong"}, newInbox())
 	await(t, "three attempts", func() bool {
 		v, err := s.Varz(nil)
 		return err == nil && v.TotalConnections >= 3

@@ -18,8 +18,8 @@ var (
 	errRefused = errors.New("a change was refused after some of its writes")
 )
 
-// commit queues a change and waits until it is on the disk. If ctx ends first the error is Unavailable, and
-// the change may still be made.
+// commit queues a change and waits until it is on the disk. If ctx ends first the error is
+// Unavailable, and the change may still be made.
 func (o *Outbox) commit(ctx context.Context, op string, c *change) error {
 	c.done = make(chan error, 1)
 	if err := ctx.Err(); err != nil {
@@ -36,8 +36,8 @@ func (o *Outbox) commit(ctx context.Context, op string, c *change) error {
 	}
 }
 
-// flush commits changes in one transaction and notifies their callers. A change that is refused after some of
-// its writes spoils the transaction; the others are committed without it.
+// flush commits changes in one transaction and notifies their callers. A change that is refused
+// after some of its writes spoils the transaction; the others are committed without it.
 func (o *Outbox) flush(changes []*change) {
 	err := o.transact(changes)
 	for errors.Is(err, errRefused) {
@@ -109,9 +109,9 @@ func (o *Outbox) committed(b *batch) {
 	}
 }
 
-// commitFailed counts a failed commit, and counts again what the file holds, since bbolt may have made the
-// change before it failed. After a failed sync the outbox is broken: what is on the disk is unknown, and the
-// next sync may report success. A full disk is met by a write, before any sync.
+// commitFailed counts a failed commit, and counts again what the file holds, since bbolt may have
+// made the change before it failed. After a failed sync the outbox is broken: what is on the disk
+// is unknown, and the next sync may report success. A full disk is met by a write, before any sync.
 func (o *Outbox) commitFailed(err error) {
 	counted, _, countErr := count(o.db)
 	o.mu.Lock()
@@ -129,10 +129,11 @@ func (o *Outbox) commitFailed(err error) {
 		counted.waiting, counted.unresolved, counted.refused, counted.bytes
 }
 
-// benign reports whether a commit failed before anything was lost: while it wrote unused pages, or made the file
-// longer, which bbolt reports without the cause. A sync is never benign; some systems report it as they do a
-// write.
+// benign reports whether a commit failed before anything was lost: while it wrote unused pages, or
+// made the file longer, which bbolt reports without the cause. A sync is never benign; some systems
+// report it as they do a write.
 func benign(err error) bool {
 	var path *fs.PathError
-	return errors.As(err, &path) && path.Op != "sync" || strings.HasPrefix(err.Error(), "file resize error")
+	return errors.As(err, &path) && path.Op != "sync" ||
+		strings.HasPrefix(err.Error(), "file resize error")
 }

@@ -121,13 +121,15 @@ func checkFile(t *testing.T, db *bbolt.DB) {
 
 const limitedFile = "OUTBOX_TEST_LIMITED_FILE"
 
-// TestFileThatCannotGrow limits the size of files, in a process of its own as the limit is for all files.
+// TestFileThatCannotGrow limits the size of files, in a process of its own as the limit is for all
+// files.
 func TestFileThatCannotGrow(t *testing.T) {
 	if path := os.Getenv(limitedFile); path != "" {
 		growLimited(t, path)
 		return
 	}
-	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFileThatCannotGrow$", "-test.v")
+	command := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFileThatCannotGrow$",
+		"-test.v")
 	command.Env = append(os.Environ(), limitedFile+"="+filepath.Join(t.TempDir(), "outbox.db"))
 	out, err := command.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "events were kept") {
@@ -162,8 +164,8 @@ func growLimited(t *testing.T, path string) {
 	t.Logf("%d events were kept", len(kept)+1)
 }
 
-// TestFailedSyncStopsTheOutbox fails a sync after the commit was made: nobody knows what the disk holds, and
-// the sender's retry, a duplicate, must not be acknowledged.
+// TestFailedSyncStopsTheOutbox fails a sync after the commit was made: nobody knows what the disk
+// holds, and the sender's retry, a duplicate, must not be acknowledged.
 func TestFailedSyncStopsTheOutbox(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{})
@@ -215,7 +217,8 @@ func TestOnlyWritesAreBenign(t *testing.T) {
 	}
 }
 
-// TestFailedCommitFailsAllOfIt fails a write, as a full disk does, with several requests in the transaction.
+// TestFailedCommitFailsAllOfIt fails a write, as a full disk does, with several requests in the
+// transaction.
 func TestFailedCommitFailsAllOfIt(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{})
@@ -233,7 +236,8 @@ func TestFailedCommitFailsAllOfIt(t *testing.T) {
 		}()
 	}
 	for range 20 {
-		if err := <-failed; !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "not stored") {
+		if err := <-failed; !errors.Is(err, syscall.ENOSPC) ||
+			!strings.Contains(err.Error(), "not stored") {
 			t.Errorf("error is %v", err)
 		}
 	}
@@ -265,7 +269,8 @@ func copyFile(t *testing.T, o *Outbox, to string) {
 	}
 }
 
-// TestNothingAcknowledgedNeedsAClose opens copies of the file that were made after events were acknowledged, without a Close.
+// TestNothingAcknowledgedNeedsAClose opens copies of the file that were made after events were
+// acknowledged, without a Close.
 func TestNothingAcknowledgedNeedsAClose(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -282,7 +287,8 @@ func TestNothingAcknowledgedNeedsAClose(t *testing.T) {
 		copyFile(t, o, copied)
 		crashed := open(t, Config{File: copied, noSync: true})
 		for _, e := range want {
-			if tag, err := crashed.Tag(e.Ref); err != nil || tag.Digest != e.Ref.Digest || tag.Generation != uint64(round+1) {
+			if tag, err := crashed.Tag(e.Ref); err != nil || tag.Digest != e.Ref.Digest ||
+				tag.Generation != uint64(round+1) {
 				t.Fatalf("round %d: %s is %+v, %v", round, e.Ref, tag, err)
 			}
 		}

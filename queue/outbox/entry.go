@@ -47,11 +47,13 @@ func newPush(e pratique.Event, now time.Time) (push, error) {
 		return push{}, pratique.Wrap(pratique.Invalid, op, e.Ref.String(), err)
 	}
 	if len(encoded) > maxEvent {
-		return push{}, pratique.Errorf(pratique.Invalid, op, "%s: %d bytes are more than %d", e.Ref, len(encoded), maxEvent)
+		return push{}, pratique.Errorf(pratique.Invalid, op, "%s: %d bytes are more than %d", e.Ref,
+			len(encoded), maxEvent)
 	}
 	p := push{event: e, key: tagKey(e.Ref), encoded: encoded}
 	if e.Delivery != "" {
-		p.sender, _ = hex.DecodeString(pratique.EventID(e.Source, e.Ref, e.Delivery)) // an id always decodes
+		// an id always decodes
+		p.sender, _ = hex.DecodeString(pratique.EventID(e.Source, e.Ref, e.Delivery))
 	}
 	return p, nil
 }
@@ -88,11 +90,11 @@ type tagState struct {
 	digest     pratique.Digest // zero if unknown
 	generation uint64
 	pushed     time.Time
-	// occurred is the newest time that a sender gave for a push of the tag, in nanoseconds since 1970; 0 if none
-	// did.
+	// occurred is the newest time that a sender gave for a push of the tag, in nanoseconds since
+	// 1970; 0 if none did.
 	occurred int64
-	// swept is set if only sweeps reported the digest. Their events order nothing, so a sender's report of the
-	// digest, which does, is no duplicate.
+	// swept is set if only sweeps reported the digest. Their events order nothing, so a sender's
+	// report of the digest, which does, is no duplicate.
 	swept bool
 }
 
@@ -124,14 +126,14 @@ func decodeTag(v []byte) (tagState, error) {
 // names reports whether the tag is known to name d.
 func (s tagState) names(d pratique.Digest) bool { return !s.digest.IsZero() && s.digest == d }
 
-// repeats reports whether a push of d is a duplicate. A sender's report is not if only sweeps reported the digest
-// before, or if it does not say under which tag the digest was pushed.
+// repeats reports whether a push of d is a duplicate. A sender's report is not if only sweeps
+// reported the digest before, or if it does not say under which tag the digest was pushed.
 func (s tagState) repeats(e pratique.Event, d pratique.Digest) bool {
 	return s.names(d) && (e.RefreshOnly || !s.swept) && !e.TagUnknown
 }
 
-// occurredAt returns the time that the sender gave for a push, in nanoseconds since 1970; 0 if it gave none. It is
-// at most now, so that a clock that is ahead does not make later reports late.
+// occurredAt returns the time that the sender gave for a push, in nanoseconds since 1970; 0 if it
+// gave none. It is at most now, so that a clock that is ahead does not make later reports late.
 func occurredAt(e pratique.Event, now time.Time) int64 {
 	at := e.OccurredAt
 	if at.After(now) {
@@ -179,7 +181,8 @@ func numberOf(v []byte) uint64 {
 	return binary.BigEndian.Uint64(v)
 }
 
-// appendTime appends nanoseconds since 1970, so that byte order is time order; earlier times count as 1970.
+// appendTime appends nanoseconds since 1970, so that byte order is time order; earlier times count
+// as 1970.
 func appendTime(v []byte, t time.Time) []byte {
 	return binary.BigEndian.AppendUint64(v, uint64(max(t.UnixNano(), 0)))
 }
@@ -191,8 +194,8 @@ func timeOf(v []byte) time.Time {
 
 func sizeOf(k, v []byte) int64 { return int64(len(k) + len(v) + overhead) }
 
-// oldestLogged returns when the first event of the log arrived, zero if there is none or it cannot be read, which
-// the forwarder reports.
+// oldestLogged returns when the first event of the log arrived, zero if there is none or it cannot
+// be read, which the forwarder reports.
 func oldestLogged(tx *bbolt.Tx) time.Time {
 	if _, v := tx.Bucket(bucketLog).Cursor().First(); v != nil {
 		if e, err := decodeLogged(v); err == nil {
@@ -202,8 +205,8 @@ func oldestLogged(tx *bbolt.Tx) time.Time {
 	return time.Time{}
 }
 
-// oldestUnresolved returns when the oldest unresolved push arrived, zero if there is none. It skips entries that
-// cannot be read.
+// oldestUnresolved returns when the oldest unresolved push arrived, zero if there is none. It skips
+// entries that cannot be read.
 func oldestUnresolved(tx *bbolt.Tx) time.Time {
 	var oldest time.Time
 	_ = tx.Bucket(bucketUnresolved).ForEach(func(_, v []byte) error { // the callback has no error

@@ -6,8 +6,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// FuzzDecode reads stored entries: whatever the file holds there is no panic, and what can be read is
-// written as it was.
+// FuzzDecode reads stored entries: whatever the file holds there is no panic, and what can be read
+// is written as it was.
 func FuzzDecode(f *testing.F) {
 	e := delivered(tagged("app:v1", "A"), "1")
 	p, err := newPush(e, epoch)
@@ -20,7 +20,8 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(encodeLogged(pratique.EventID("s", e.Ref, "1"), p.encoded))
 	f.Add(encodeUnresolved(3, epoch, bare.encoded))
-	f.Add(tagState{digest: e.Ref.Digest, generation: 7, pushed: epoch, occurred: epoch.UnixNano() - 1}.encode())
+	f.Add(tagState{digest: e.Ref.Digest, generation: 7, pushed: epoch,
+		occurred: epoch.UnixNano() - 1}.encode())
 	f.Add(tagState{generation: 1 << 60, pushed: epoch}.encode())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
@@ -30,7 +31,8 @@ func FuzzDecode(f *testing.F) {
 				t.Fatal(err)
 			}
 			if err == nil {
-				if got, err := decodeLogged(encodeLogged(e.ID, again.encoded)); err != nil || got.Ref != e.Ref || got.ID != e.ID {
+				if got, err := decodeLogged(encodeLogged(e.ID, again.encoded)); err != nil ||
+					got.Ref != e.Ref || got.ID != e.ID {
 					t.Fatalf("%+v became %+v, %v", e, got, err)
 				}
 			}

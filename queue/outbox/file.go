@@ -88,8 +88,8 @@ func setUp(tx *bbolt.Tx) error {
 	return errors.Join(meta.Put(keyFormat, []byte(format)), meta.Put(keyName, []byte(rand.Text())))
 }
 
-// check reads the whole file before it is opened for writing: then bbolt would panic on damage, even in
-// goroutines of its own.
+// check reads the whole file before it is opened for writing: then bbolt would panic on damage,
+// even in goroutines of its own.
 func check(path string) (err error) {
 	o := boltfile.Options()
 	o.ReadOnly = true

@@ -32,12 +32,16 @@ func TestOpenErrors(t *testing.T) {
 		kind  pratique.Kind
 		words string
 	}{
-		{"open already", func(t *testing.T, path string) { open(t, Config{File: path}) }, pratique.Conflict, "another process"},
+		{"open already", func(t *testing.T, path string) {
+			open(t, Config{File: path})
+		}, pratique.Conflict, "another process"},
 		{"of another format", func(t *testing.T, path string) {
 			if err := open(t, Config{File: path}).Close(); err != nil {
 				t.Fatal(err)
 			}
-			write(func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyFormat, []byte("pratique outbox 9")) })(t, path)
+			write(func(tx *bbolt.Tx) error {
+				return tx.Bucket(bucketMeta).Put(keyFormat, []byte("pratique outbox 9"))
+			})(t, path)
 		}, pratique.Corrupt, "pratique outbox 9"},
 		{"without a bucket", func(t *testing.T, path string) {
 			if err := open(t, Config{File: path}).Close(); err != nil {
@@ -50,7 +54,8 @@ func TestOpenErrors(t *testing.T) {
 			return err
 		}), pratique.Corrupt, "not an outbox"},
 		{"text", func(t *testing.T, path string) {
-			if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 3000)), 0o600); err != nil {
+			if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 3000)),
+				0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, pratique.Corrupt, "move the file away"},
@@ -143,7 +148,8 @@ func TestWhatAnInterruptedStartLeftIsRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "outbox.db")
-	kept := []string{"outbox.db", "outbox.db.new", "outbox.db.new-", "outbox.db.new-12a", "outbox.db.new-7.bak", "other.db.new-1", "xoutbox.db.new-1"}
+	kept := []string{"outbox.db", "outbox.db.new", "outbox.db.new-", "outbox.db.new-12a",
+		"outbox.db.new-7.bak", "other.db.new-1", "xoutbox.db.new-1"}
 	for _, name := range append([]string{"outbox.db.new-1", "outbox.db.new-0123456789"}, kept[1:]...) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("part"), 0o600); err != nil {
 			t.Fatal(err)

@@ -44,8 +44,8 @@ func (o *Outbox) forwardAll(ctx context.Context, down Downstream) {
 	}
 }
 
-// head returns the first entries of the log. They end before an entry that cannot be read; if that is the
-// first, it is returned alone.
+// head returns the first entries of the log. They end before an entry that cannot be read; if that
+// is the first, it is returned alone.
 func (o *Outbox) head() ([]logged, error) {
 	var entries []logged
 	err := o.view("read log", func(tx *bbolt.Tx) error {
@@ -122,13 +122,14 @@ func (o *Outbox) retryForward(ctx context.Context, down Downstream, events []pra
 	}
 }
 
-// remove removes entries from the log, and keeps those with an error as refused. It tries at least once, until
-// that is on the disk or ctx ends. What remains in the log is forwarded again.
+// remove removes entries from the log, and keeps those with an error as refused. It tries at least
+// once, until that is on the disk or ctx ends. What remains in the log is forwarded again.
 func (o *Outbox) remove(ctx context.Context, entries []logged) {
 	for failures := 1; ; failures++ {
-		err := o.commit(context.WithoutCancel(ctx), opForward, &change{events: len(entries), apply: func(b *batch) error {
-			return b.remove(entries)
-		}})
+		err := o.commit(context.WithoutCancel(ctx), opForward,
+			&change{events: len(entries), apply: func(b *batch) error {
+				return b.remove(entries)
+			}})
 		if err == nil {
 			break
 		}
@@ -139,7 +140,8 @@ func (o *Outbox) remove(ctx context.Context, entries []logged) {
 	}
 	for _, e := range entries {
 		if e.err != nil {
-			o.config.OnError(pratique.Wrap(pratique.Unknown, "refused event "+e.event.ID, e.event.Ref.String(), e.err))
+			o.config.OnError(pratique.Wrap(pratique.Unknown, "refused event "+e.event.ID,
+				e.event.Ref.String(), e.err))
 		}
 	}
 }

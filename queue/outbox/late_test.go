@@ -23,21 +23,33 @@ func TestLateReports(t *testing.T) {
 		stored []int // by event
 		digest pratique.Digest
 	}{
-		{"B, a late A, and A in truth", []pratique.Event{at(b, 2), at(a, 1), at(a, 3)}, []int{1, 1, 1}, a.Ref.Digest},
-		{"also from a sender without times", []pratique.Event{at(b, 2), at(a, 1), a}, []int{1, 1, 1}, a.Ref.Digest},
-		{"old A replayed, then B delivered again without an id", []pratique.Event{at(a, 1), at(b, 2), at(a, 1), at(b, 2), at(b, 2)},
+		{"B, a late A, and A in truth", []pratique.Event{at(b, 2), at(a, 1), at(a, 3)},
+			[]int{1, 1, 1}, a.Ref.Digest},
+		{"also from a sender without times", []pratique.Event{at(b, 2), at(a, 1), a},
+			[]int{1, 1, 1}, a.Ref.Digest},
+		{"old A replayed, then B delivered again without an id",
+			[]pratique.Event{at(a, 1), at(b, 2), at(a, 1), at(b, 2), at(b, 2)},
 			[]int{1, 1, 1, 1, 0}, b.Ref.Digest},
-		{"a late report leaves the tag unsure", []pratique.Event{at(b, 2), at(a, 1)}, []int{1, 1}, pratique.Digest{}},
-		{"also the second one", []pratique.Event{at(c, 3), at(b, 2), at(a, 1)}, []int{1, 1, 1}, pratique.Digest{}},
-		{"the newest time stays after a late report", []pratique.Event{at(c, 3), at(a, 1), at(b, 2)}, []int{1, 1, 1}, pratique.Digest{}},
-		{"the newest time stays after one without a time", []pratique.Event{at(c, 3), b, at(a, 1)}, []int{1, 1, 1}, pratique.Digest{}},
-		{"a late repeat is a repeat", []pratique.Event{at(a, 2), at(a, 1), at(a, 3)}, []int{1, 0, 0}, a.Ref.Digest},
-		{"a repeat has a time as well", []pratique.Event{at(a, 1), at(a, 3), at(b, 2), at(b, 4)}, []int{1, 0, 1, 1}, b.Ref.Digest},
-		{"within a second nothing is late", []pratique.Event{at(a, 1), at(b, 1), at(a, 1)}, []int{1, 1, 1}, a.Ref.Digest},
+		{"a late report leaves the tag unsure", []pratique.Event{at(b, 2), at(a, 1)}, []int{1, 1},
+			pratique.Digest{}},
+		{"also the second one", []pratique.Event{at(c, 3), at(b, 2), at(a, 1)}, []int{1, 1, 1},
+			pratique.Digest{}},
+		{"the newest time stays after a late report", []pratique.Event{at(c, 3), at(a, 1),
+			at(b, 2)}, []int{1, 1, 1}, pratique.Digest{}},
+		{"the newest time stays after one without a time", []pratique.Event{at(c, 3), b, at(a, 1)},
+			[]int{1, 1, 1}, pratique.Digest{}},
+		{"a late repeat is a repeat", []pratique.Event{at(a, 2), at(a, 1), at(a, 3)},
+			[]int{1, 0, 0}, a.Ref.Digest},
+		{"a repeat has a time as well", []pratique.Event{at(a, 1), at(a, 3), at(b, 2), at(b, 4)},
+			[]int{1, 0, 1, 1}, b.Ref.Digest},
+		{"within a second nothing is late", []pratique.Event{at(a, 1), at(b, 1), at(a, 1)},
+			[]int{1, 1, 1}, a.Ref.Digest},
 		{"without times nothing is late", []pratique.Event{b, a, a}, []int{1, 1, 0}, a.Ref.Digest},
-		{"a late delivery with an id that is known", []pratique.Event{delivered(at(a, 1), "1"), at(b, 2), delivered(at(a, 1), "1")},
+		{"a late delivery with an id that is known", []pratique.Event{delivered(at(a, 1), "1"),
+			at(b, 2), delivered(at(a, 1), "1")},
 			[]int{1, 1, 0}, b.Ref.Digest},
-		{"another tag is not asked", []pratique.Event{at(b, 2), at(other, 1), at(b, 3)}, []int{1, 1, 0}, b.Ref.Digest},
+		{"another tag is not asked", []pratique.Event{at(b, 2), at(other, 1), at(b, 3)},
+			[]int{1, 1, 0}, b.Ref.Digest},
 	}
 	for _, tt := range cases {
 		t.Run(tt.name, func(t *testing.T) {
@@ -89,17 +101,19 @@ func TestAnswerOfTheRegistryIsNeverLate(t *testing.T) {
 	o := open(t, Config{Now: clock.now, noSync: true})
 	clock.advance(time.Hour)
 	publish(t, o, 2, at(tagged("app:v1", "A"), 2), at(tagged("app:v1", ""), 1))
-	if _, again := o.resolve(t.Context(), Downstream{Resolve: answer("B")}, task{key: "registry.example.com/app:v1"}); again {
+	if _, again := o.resolve(t.Context(), Downstream{Resolve: answer("B")},
+		task{key: "registry.example.com/app:v1"}); again {
 		t.Fatal("it was not settled")
 	}
-	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil || tag != (pratique.KnownTag{Digest: digest("B"), Generation: 2}) {
+	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil ||
+		tag != (pratique.KnownTag{Digest: digest("B"), Generation: 2}) {
 		t.Errorf("tag is %+v, %v", tag, err)
 	}
 	wantLog(t, o, tagged("app:v1", "A"), tagged("app:v1", "B"))
 }
 
-// TestSweepThatLookedBeforeARepeatStoresNothing: A is known, the webhook of B is lost, a sweep reads B, and the tag is
-// pushed back to A before the sweep hands B on.
+// TestSweepThatLookedBeforeARepeatStoresNothing: A is known, the webhook of B is lost, a sweep
+// reads B, and the tag is pushed back to A before the sweep hands B on.
 func TestSweepThatLookedBeforeARepeatStoresNothing(t *testing.T) {
 	t.Parallel()
 	a, b := tagged("app:v1", "A"), tagged("app:v1", "B")
@@ -107,7 +121,8 @@ func TestSweepThatLookedBeforeARepeatStoresNothing(t *testing.T) {
 		"with a digest": func(t *testing.T, o *Outbox) { publish(t, o, 0, a) },
 		"without": func(t *testing.T, o *Outbox) {
 			publish(t, o, 1, tagged("app:v1", ""))
-			if _, again := o.resolve(t.Context(), Downstream{Resolve: answer("A")}, task{key: "registry.example.com/app:v1"}); again {
+			if _, again := o.resolve(t.Context(), Downstream{Resolve: answer("A")},
+				task{key: "registry.example.com/app:v1"}); again {
 				t.Fatal("it was not settled")
 			}
 		},

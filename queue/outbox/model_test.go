@@ -40,7 +40,8 @@ type modelPush struct {
 const modelDeliveries, modelTags = 3 * time.Hour, 60 * time.Hour
 
 func newModel() *model {
-	return &model{tags: map[string]*modelTag{}, deliveries: map[string]time.Time{}, unresolved: map[string]*modelPush{}}
+	return &model{tags: map[string]*modelTag{}, deliveries: map[string]time.Time{},
+		unresolved: map[string]*modelPush{}}
 }
 
 func modelKey(ref pratique.ImageRef) string {
@@ -170,7 +171,8 @@ func TestOutboxIsAsTheModel(t *testing.T) {
 func compare(t *testing.T, r *rand.Rand) {
 	clock := newClock()
 	c := Config{
-		File: t.TempDir() + "/outbox.db", Now: clock.now, noSync: true, Deliveries: modelDeliveries, Tags: modelTags,
+		File: t.TempDir() + "/outbox.db", Now: clock.now, noSync: true, Deliveries: modelDeliveries,
+		Tags: modelTags,
 	}
 	o, m := open(t, c), newModel()
 	m.name = nameOf(t, o)
@@ -279,6 +281,7 @@ func compareState(t *testing.T, step int, o *Outbox, m *model) {
 	counted, _, err := count(o.db)
 	if err != nil || s.Waiting != len(m.log) || s.Unresolved != len(m.unresolved) ||
 		s.Waiting != counted.waiting || s.Unresolved != counted.unresolved || s.Bytes != counted.bytes {
-		t.Fatalf("step %d: %+v, in the file %+v, in the model %d and %d, %v", step, s, counted, len(m.log), len(m.unresolved), err)
+		t.Fatalf("step %d: %+v, in the file %+v, in the model %d and %d, %v", step, s, counted,
+			len(m.log), len(m.unresolved), err)
 	}
 }

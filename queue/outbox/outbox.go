@@ -1,8 +1,8 @@
-// Package outbox is the durable point of the intake: what was published is on the disk, and is forwarded in
-// order. In the same transaction it decides what is a duplicate.
+// Package outbox is the durable point of the intake: what was published is on the disk, and is
+// forwarded in order. In the same transaction it decides what is a duplicate.
 //
-// Everything is in one bbolt file that one process has open. Integers are big-endian; times are nanoseconds
-// since 1970. The buckets:
+// Everything is in one bbolt file that one process has open. Integers are big-endian; times are
+// nanoseconds since 1970. The buckets:
 //
 //	meta        "format" → "pratique outbox 1"; "name" → random, part of every event's id, so that a new outbox
 //	            gives no id a second time; "floor" → highest generation of any tag that was forgotten
@@ -15,8 +15,8 @@
 //	refused     number → JSON of [Refused]
 //	bookmarks   name → value
 //
-// After a quarter of the time that deliveries are remembered a new bucket is begun for them, so that old ones
-// are dropped whole.
+// After a quarter of the time that deliveries are remembered a new bucket is begun for them, so
+// that old ones are dropped whole.
 package outbox
 
 import (
@@ -36,19 +36,19 @@ import (
 type Config struct {
 	// File is the bbolt file; it and its directory are created if they do not exist.
 	File string
-	// MaxBytes bounds the encoded events that wait to be forwarded; 0 means 256 MiB. What is remembered of
-	// tags and deliveries is not counted.
+	// MaxBytes bounds the encoded events that wait to be forwarded; 0 means 256 MiB. What is
+	// remembered of tags and deliveries is not counted.
 	MaxBytes int64
-	// Deliveries is how long sender ids are remembered, 0 means 24 h. Tags is how long a tag is remembered
-	// after its last report; 0 means 400 days.
+	// Deliveries is how long sender ids are remembered, 0 means 24 h. Tags is how long a tag is
+	// remembered after its last report; 0 means 400 days.
 	Deliveries, Tags time.Duration
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
-	// OnError is called with what [Outbox.Run] retries or gives up, and with leftover files that [Open] could
-	// not remove. It may be nil, and is called from several goroutines.
+	// OnError is called with what [Outbox.Run] retries or gives up, and with leftover files that
+	// [Open] could not remove. It may be nil, and is called from several goroutines.
 	OnError func(error)
-	// noSync leaves syncing to the operating system, for tests without power cuts: bbolt may then lose more
-	// than the newest commits.
+	// noSync leaves syncing to the operating system, for tests without power cuts: bbolt may then
+	// lose more than the newest commits.
 	noSync bool
 }
 
@@ -93,8 +93,9 @@ type Outbox struct {
 	runs    sync.WaitGroup // Close waits for Run
 }
 
-// Open opens the file of c, and creates it if it does not exist. Errors: Conflict if another process has it
-// open, Corrupt if it is damaged, is something else or has another format, otherwise Unavailable.
+// Open opens the file of c, and creates it if it does not exist. Errors: Conflict if another
+// process has it open, Corrupt if it is damaged, is something else or has another format, otherwise
+// Unavailable.
 func Open(c Config) (*Outbox, error) {
 	c = c.withDefaults()
 	db, err := openFile(c)
@@ -121,8 +122,8 @@ func Open(c Config) (*Outbox, error) {
 	return o, nil
 }
 
-// Close accepts nothing new, ends [Outbox.Run], waits until what was queued is committed, and closes the file.
-// Later calls of any method fail with Unavailable; closing again does nothing.
+// Close accepts nothing new, ends [Outbox.Run], waits until what was queued is committed, and
+// closes the file. Later calls of any method fail with Unavailable; closing again does nothing.
 func (o *Outbox) Close() error {
 	o.mu.Lock()
 	again := o.closed
@@ -153,7 +154,8 @@ func (o *Outbox) Stats() pratique.OutboxFigures {
 	return pratique.OutboxFigures{
 		Waiting: t.waiting, Unresolved: t.unresolved, Refused: t.refused,
 		Bytes: t.bytes, MaxBytes: o.config.MaxBytes, Oldest: logged, OldestUnresolved: unresolved,
-		Stored: t.stored, Duplicates: t.duplicates, Forwarded: t.forwarded, RefusedFull: t.full, FailedCommits: t.failed,
+		Stored: t.stored, Duplicates: t.duplicates, Forwarded: t.forwarded, RefusedFull: t.full,
+		FailedCommits: t.failed,
 	}
 }
 
@@ -210,12 +212,13 @@ func (o *Outbox) Bookmark(name string) ([]byte, error) {
 	return value, err
 }
 
-// SetBookmark stores value under name; an empty value deletes the name. Names have 1 to 1,024 bytes and values
-// at most 64 KiB, otherwise the error is Invalid. ctx bounds the waiting only.
+// SetBookmark stores value under name; an empty value deletes the name. Names have 1 to 1,024 bytes
+// and values at most 64 KiB, otherwise the error is Invalid. ctx bounds the waiting only.
 func (o *Outbox) SetBookmark(ctx context.Context, name string, value []byte) error {
 	const op, maxName, maxValue = "set bookmark", 1 << 10, 64 << 10
 	if name == "" || len(name) > maxName || len(value) > maxValue {
-		return pratique.Errorf(pratique.Invalid, op, "a name of %d bytes with a value of %d: too short or too long", len(name), len(value))
+		return pratique.Errorf(pratique.Invalid, op,
+			"a name of %d bytes with a value of %d: too short or too long", len(name), len(value))
 	}
 	key, value := []byte(name), slices.Clone(value)
 	return o.commit(ctx, op, &change{bytes: len(value), apply: func(b *batch) error {

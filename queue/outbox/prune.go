@@ -51,8 +51,8 @@ func (o *Outbox) prune(ctx context.Context) error {
 	return nil
 }
 
-// dropDeliveries drops the oldest bucket of deliveries if all in it are too old, and reports whether it did.
-// Everything in a bucket arrived before the start of the next one.
+// dropDeliveries drops the oldest bucket of deliveries if all in it are too old, and reports
+// whether it did. Everything in a bucket arrived before the start of the next one.
 func (b *batch) dropDeliveries() bool {
 	periods := b.deliveryPeriods()
 	last := len(periods) - 1
@@ -65,8 +65,8 @@ func (b *batch) dropDeliveries() bool {
 	return true
 }
 
-// oldTags reads the tags from the given key on, and returns those to forget and the key to continue with, nil
-// at the end.
+// oldTags reads the tags from the given key on, and returns those to forget and the key to continue
+// with, nil at the end.
 func (o *Outbox) oldTags(from []byte) (keys [][]byte, next []byte, err error) {
 	now := o.config.Now()
 	err = o.view(opPrune, func(tx *bbolt.Tx) error {

@@ -16,20 +16,21 @@ const opPublish = "publish event"
 // errFull is the error of events that exceed [Config.MaxBytes].
 var errFull = errors.New("not stored: the outbox is full")
 
-// Publish stores the events of one request, all or none, and returns how many were new; the others are
-// duplicates. Later events see the earlier ones. The outbox gives the events their IDs.
+// Publish stores the events of one request, all or none, and returns how many were new; the others
+// are duplicates. Later events see the earlier ones. The outbox gives the events their IDs.
 //
-// A duplicate repeats a delivery, by the id that its sender gave it, or reports the digest that its tag is known
-// to name, whoever reported it; without a tag, a digest that is known in the repository. A digest that only
-// sweeps reported is new when a sender reports it, since the sweep's event ordered nothing. An event without a
-// digest waits until its tag is resolved, and is a duplicate if one waits for the tag already.
+// A duplicate repeats a delivery, by the id that its sender gave it, or reports the digest that its
+// tag is known to name, whoever reported it; without a tag, a digest that is known in the
+// repository. A digest that only sweeps reported is new when a sender reports it, since the sweep's
+// event ordered nothing. An event without a digest waits until its tag is resolved, and is a
+// duplicate if one waits for the tag already.
 //
-// An event is late if its digest is not that of the tag, and it happened before the newest event known of the
-// tag, as their senders say. It is new, and after it the digest of the tag is unknown, so the next event is new
-// as well.
+// An event is late if its digest is not that of the tag, and it happened before the newest event
+// known of the tag, as their senders say. It is new, and after it the digest of the tag is unknown,
+// so the next event is new as well.
 //
-// ctx only bounds the waiting; queued events may still be stored. Errors: Invalid for an event that cannot be
-// stored, otherwise Unavailable, which says whether the outbox is full.
+// ctx only bounds the waiting; queued events may still be stored. Errors: Invalid for an event that
+// cannot be stored, otherwise Unavailable, which says whether the outbox is full.
 func (o *Outbox) Publish(ctx context.Context, events []pratique.Event) (stored int, err error) {
 	if len(events) == 0 {
 		return 0, nil
@@ -63,10 +64,12 @@ func (o *Outbox) Publish(ctx context.Context, events []pratique.Event) (stored i
 	return count, nil
 }
 
-// PublishUnlessChanged stores an event with a digest that a sweep found, under the rules of [Outbox.Publish]. It
-// stores nothing if the tag's generation is not the one that was seen, or if a push of the tag waits: then the
-// tag was reported meanwhile, and the sweep may have looked before that.
-func (o *Outbox) PublishUnlessChanged(ctx context.Context, e pratique.Event, seen pratique.KnownTag) (stored bool, err error) {
+// PublishUnlessChanged stores an event with a digest that a sweep found, under the rules of
+// [Outbox.Publish]. It stores nothing if the tag's generation is not the one that was seen, or if a
+// push of the tag waits: then the tag was reported meanwhile, and the sweep may have looked before
+// that.
+func (o *Outbox) PublishUnlessChanged(ctx context.Context, e pratique.Event,
+	seen pratique.KnownTag) (stored bool, err error) {
 	if e.Ref.Digest.IsZero() {
 		return false, pratique.Errorf(pratique.Invalid, opPublish, "%s: a sweep finds digests", e.Ref)
 	}
@@ -99,7 +102,8 @@ func (o *Outbox) Tag(ref pratique.ImageRef) (pratique.KnownTag, error) {
 	key := tagKey(ref)
 	err := o.view("read tag", func(tx *bbolt.Tx) error {
 		state, _, err := readTag(tx.Bucket(bucketTags), key)
-		t = pratique.KnownTag{Digest: state.digest, Generation: state.generation, Waiting: tx.Bucket(bucketUnresolved).Get(key) != nil}
+		t = pratique.KnownTag{Digest: state.digest, Generation: state.generation,
+			Waiting: tx.Bucket(bucketUnresolved).Get(key) != nil}
 		return err
 	})
 	return t, err
@@ -157,15 +161,16 @@ func (b *batch) publishResolved(p *push) (isNew bool, err error) {
 		return false, err
 	}
 	if at := occurredAt(p.event, b.now); at != 0 && at < state.occurred && !state.names(digest) {
-		// Late: the tag may name either digest, and the next report of one must not pass for a duplicate.
+		// Late: the tag may name either digest, and the next report of one must not pass for a
+		// duplicate.
 		digest = pratique.Digest{}
 	}
 	b.logPush(p, state, known, digest)
 	return true, nil
 }
 
-// logPush updates the tag and appends the event to the log. A zero digest means that it is unknown what the tag
-// names.
+// logPush updates the tag and appends the event to the log. A zero digest means that it is unknown
+// what the tag names.
 func (b *batch) logPush(p *push, state tagState, known bool, digest pratique.Digest) {
 	if !known {
 		// A tag that was forgotten must not give an id a second time.
@@ -191,8 +196,8 @@ func (b *batch) eventID(e pratique.Event, change string) string {
 	return pratique.EventID(e.Source, e.Ref, string(b.bucket(bucketMeta).Get(keyName))+" "+change)
 }
 
-// publishUnresolved stores an event without a digest. If the tag is pushed again while it waits, the newest
-// event replaces the others.
+// publishUnresolved stores an event without a digest. If the tag is pushed again while it waits,
+// the newest event replaces the others.
 func (b *batch) publishUnresolved(p *push) (isNew bool, err error) {
 	waiting := b.bucket(bucketUnresolved)
 	count, since, before := uint64(1), b.now, int64(0)

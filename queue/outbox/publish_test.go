@@ -26,15 +26,22 @@ func TestDuplicates(t *testing.T) {
 		stored []int // by event
 	}{
 		{"a tag that goes A, B, A is three pushes", []pratique.Event{a, b, a}, []int{1, 1, 1}},
-		{"also with delivery ids", []pratique.Event{delivered(a, "1"), delivered(b, "2"), delivered(a, "3")}, []int{1, 1, 1}},
+		{"also with delivery ids", []pratique.Event{delivered(a, "1"), delivered(b, "2"),
+			delivered(a, "3")}, []int{1, 1, 1}},
 		{"a repeat of the newest digest is a duplicate", []pratique.Event{a, a, b, b}, []int{1, 0, 1, 0}},
 		{"whoever told of it", []pratique.Event{a, other, b, other}, []int{1, 0, 1, 1}},
-		{"also with another delivery id", []pratique.Event{delivered(a, "1"), delivered(a, "2")}, []int{1, 0}},
-		{"A delivered again after B", []pratique.Event{delivered(a, "1"), b, delivered(a, "1")}, []int{1, 1, 0}},
-		{"a duplicate of A delivered again after B", []pratique.Event{a, delivered(a, "1"), b, delivered(a, "1")}, []int{1, 0, 1, 0}},
-		{"two refs in one delivery", []pratique.Event{delivered(a, "1"), delivered(tagged("app:v2", "A"), "1")}, []int{1, 1}},
-		{"one delivery id of two senders", []pratique.Event{delivered(a, "1"), b, delivered(other, "1")}, []int{1, 1, 1}},
-		{"a digest without a tag is known for ever", []pratique.Event{bare, tagged("app@"+digest("B").String(), "B"), bare}, []int{1, 1, 0}},
+		{"also with another delivery id", []pratique.Event{delivered(a, "1"), delivered(a, "2")},
+			[]int{1, 0}},
+		{"A delivered again after B", []pratique.Event{delivered(a, "1"), b, delivered(a, "1")},
+			[]int{1, 1, 0}},
+		{"a duplicate of A delivered again after B", []pratique.Event{a, delivered(a, "1"), b,
+			delivered(a, "1")}, []int{1, 0, 1, 0}},
+		{"two refs in one delivery", []pratique.Event{delivered(a, "1"),
+			delivered(tagged("app:v2", "A"), "1")}, []int{1, 1}},
+		{"one delivery id of two senders", []pratique.Event{delivered(a, "1"), b,
+			delivered(other, "1")}, []int{1, 1, 1}},
+		{"a digest without a tag is known for ever",
+			[]pratique.Event{bare, tagged("app@"+digest("B").String(), "B"), bare}, []int{1, 1, 0}},
 		{"a digest without a tag is not its tag", []pratique.Event{bare, a, bare}, []int{1, 1, 0}},
 		{"repositories do not know each other", []pratique.Event{a, tagged("web:v1", "A")}, []int{1, 1}},
 	}
@@ -54,7 +61,8 @@ func TestDuplicates(t *testing.T) {
 			wantLog(t, single, want...)
 			publish(t, whole, total, c.events...)
 			wantLog(t, whole, want...)
-			if s := whole.Stats(); int(s.Stored) != total || int(s.Duplicates) != len(c.events)-total || s.Waiting != total {
+			if s := whole.Stats(); int(s.Stored) != total ||
+				int(s.Duplicates) != len(c.events)-total || s.Waiting != total {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -67,7 +75,8 @@ func TestEventIDIsOfSourceRefAndGeneration(t *testing.T) {
 	a, b := tagged("app:v1", "A"), tagged("app:v1", "B")
 	publish(t, o, 3, a, b, a)
 	for i, e := range logOf(t, o) {
-		if want := pratique.EventID(e.Source, []pratique.ImageRef{a.Ref, b.Ref, a.Ref}[i], fmt.Sprint(nameOf(t, o), " ", i+1)); e.ID != want {
+		if want := pratique.EventID(e.Source, []pratique.ImageRef{a.Ref, b.Ref, a.Ref}[i],
+			fmt.Sprint(nameOf(t, o), " ", i+1)); e.ID != want {
 			t.Errorf("event %d has id %s, want %s", i, e.ID, want)
 		}
 	}
@@ -77,8 +86,8 @@ func TestEventIDIsOfSourceRefAndGeneration(t *testing.T) {
 	}
 }
 
-// Whoever moves a damaged file away begins to count anew: an id that was given before would be taken for an event that
-// has ended.
+// Whoever moves a damaged file away begins to count anew: an id that was given before would be
+// taken for an event that has ended.
 func TestANewFileGivesOtherIDs(t *testing.T) {
 	t.Parallel()
 	one, other := open(t, Config{}), open(t, Config{})
@@ -128,7 +137,8 @@ func TestOneRequestIsAllOrNone(t *testing.T) {
 	_, err = o.Publish(t.Context(), []pratique.Event{many[0], bad})
 	wantKind(t, err, pratique.Invalid)
 	wantLog(t, o)
-	if s := o.Stats(); s.Waiting+s.Unresolved != 0 || s.Bytes != 0 || s.Stored != 0 || s.RefusedFull != 1 || s.FailedCommits != 0 {
+	if s := o.Stats(); s.Waiting+s.Unresolved != 0 || s.Bytes != 0 || s.Stored != 0 ||
+		s.RefusedFull != 1 || s.FailedCommits != 0 {
 		t.Errorf("%+v", s)
 	}
 	publish(t, o, 2, many[:2]...)
@@ -140,7 +150,8 @@ func TestFullOutboxRefusesNewsAndSaysSo(t *testing.T) {
 	stored := 0
 	var err error
 	for i := 0; err == nil; i++ {
-		if _, err = o.Publish(t.Context(), []pratique.Event{tagged(fmt.Sprint("app:v", i), "A")}); err == nil {
+		if _, err = o.Publish(t.Context(),
+			[]pratique.Event{tagged(fmt.Sprint("app:v", i), "A")}); err == nil {
 			stored++
 		}
 	}
@@ -153,7 +164,8 @@ func TestFullOutboxRefusesNewsAndSaysSo(t *testing.T) {
 	wantKind(t, err, pratique.Unavailable)
 	_, err = o.Publish(t.Context(), []pratique.Event{tagged("app:v0", "A"), tagged("app:new", "A")})
 	wantKind(t, err, pratique.Unavailable)
-	if s := o.Stats(); s.Waiting != stored || s.RefusedFull != 3 || s.Duplicates != 1 || s.Bytes > s.MaxBytes {
+	if s := o.Stats(); s.Waiting != stored || s.RefusedFull != 3 || s.Duplicates != 1 ||
+		s.Bytes > s.MaxBytes {
 		t.Errorf("stored %d, %+v", stored, s)
 	}
 	s := sink{}
@@ -240,7 +252,8 @@ func TestSweepYieldsToWhoeverWasFaster(t *testing.T) {
 	wantLog(t, o, a)
 }
 
-// What a sweep took in first is still to be deployed when its sender reports it: the sweep's event ordered nothing.
+// What a sweep took in first is still to be deployed when its sender reports it: the sweep's event
+// ordered nothing.
 func TestReportAfterASweepIsNews(t *testing.T) {
 	t.Parallel()
 	a, b := tagged("app:v1", "A"), tagged("app:v1", "B")
@@ -254,18 +267,24 @@ func TestReportAfterASweepIsNews(t *testing.T) {
 		events []pratique.Event
 		stored []int // by event
 	}{
-		"once":                            {[]pratique.Event{swept(a), a, a}, []int{1, 1, 0}},
-		"with a delivery id":              {[]pratique.Event{swept(a), delivered(a, "1"), delivered(a, "1")}, []int{1, 1, 0}},
-		"after several sweeps":            {[]pratique.Event{swept(a), swept(a), a}, []int{1, 0, 1}},
-		"a sweep after a report":          {[]pratique.Event{a, swept(a), a}, []int{1, 0, 0}},
-		"a sweep after a sweep's report":  {[]pratique.Event{swept(a), a, swept(a), a}, []int{1, 1, 0, 0}},
-		"a sweep found what was lost":     {[]pratique.Event{a, swept(b), b, b}, []int{1, 1, 1, 0}},
-		"back before the report":          {[]pratique.Event{a, swept(b), a, b}, []int{1, 1, 1, 1}},
-		"another tag's sweep is its own":  {[]pratique.Event{swept(tagged("app:v2", "A")), a, a}, []int{1, 1, 0}},
-		"a late report after a sweep":     {[]pratique.Event{at(a, 10), swept(b), at(tagged("app:v1", "C"), 5), b}, []int{1, 1, 1, 1}},
-		"a report without a digest later": {[]pratique.Event{swept(a), tagged("app:v1", "")}, []int{1, 1}},
-		"under a tag that is not told":    {[]pratique.Event{unknown, unknown, a}, []int{1, 1, 1}},
-		"delivered again":                 {[]pratique.Event{delivered(unknown, "1"), delivered(unknown, "1")}, []int{1, 0}},
+		"once": {[]pratique.Event{swept(a), a, a}, []int{1, 1, 0}},
+		"with a delivery id": {[]pratique.Event{swept(a), delivered(a, "1"),
+			delivered(a, "1")}, []int{1, 1, 0}},
+		"after several sweeps":   {[]pratique.Event{swept(a), swept(a), a}, []int{1, 0, 1}},
+		"a sweep after a report": {[]pratique.Event{a, swept(a), a}, []int{1, 0, 0}},
+		"a sweep after a sweep's report": {[]pratique.Event{swept(a), a, swept(a), a},
+			[]int{1, 1, 0, 0}},
+		"a sweep found what was lost": {[]pratique.Event{a, swept(b), b, b}, []int{1, 1, 1, 0}},
+		"back before the report":      {[]pratique.Event{a, swept(b), a, b}, []int{1, 1, 1, 1}},
+		"another tag's sweep is its own": {[]pratique.Event{swept(tagged("app:v2", "A")), a, a},
+			[]int{1, 1, 0}},
+		"a late report after a sweep": {[]pratique.Event{at(a, 10), swept(b),
+			at(tagged("app:v1", "C"), 5), b}, []int{1, 1, 1, 1}},
+		"a report without a digest later": {[]pratique.Event{swept(a), tagged("app:v1", "")},
+			[]int{1, 1}},
+		"under a tag that is not told": {[]pratique.Event{unknown, unknown, a}, []int{1, 1, 1}},
+		"delivered again": {[]pratique.Event{delivered(unknown, "1"),
+			delivered(unknown, "1")}, []int{1, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -320,7 +339,8 @@ func TestConcurrentWriters(t *testing.T) {
 	for range writers {
 		all.Go(func() {
 			for i := range tags {
-				n, err := o.Publish(t.Context(), []pratique.Event{tagged(fmt.Sprint("app:v", i), "A"), tagged("web:v1", "W")})
+				n, err := o.Publish(t.Context(),
+					[]pratique.Event{tagged(fmt.Sprint("app:v", i), "A"), tagged("web:v1", "W")})
 				if err != nil {
 					t.Error(err)
 				}
@@ -332,8 +352,11 @@ func TestConcurrentWriters(t *testing.T) {
 	if stored.Load() != tags+1 {
 		t.Errorf("stored %d, want %d", stored.Load(), tags+1)
 	}
-	eventually(t, "all forwarded", func() bool { return len(s.refs()) == tags+1 && o.Stats().Waiting == 0 })
-	if st := o.Stats(); st.Stored != tags+1 || st.Duplicates != 2*writers*tags-tags-1 || st.Bytes != 0 || !st.Oldest.IsZero() {
+	eventually(t, "all forwarded", func() bool {
+		return len(s.refs()) == tags+1 && o.Stats().Waiting == 0
+	})
+	if st := o.Stats(); st.Stored != tags+1 || st.Duplicates != 2*writers*tags-tags-1 ||
+		st.Bytes != 0 || !st.Oldest.IsZero() {
 		t.Errorf("%+v", st)
 	}
 }

@@ -19,8 +19,8 @@ type change struct {
 	done  chan error
 }
 
-// queue gathers changes and flushes them together: while one flush waits for the disk, the next changes
-// gather.
+// queue gathers changes and flushes them together: while one flush waits for the disk, the next
+// changes gather.
 type queue struct {
 	flush   func([]*change)
 	drained chan struct{} // closed after the last flush

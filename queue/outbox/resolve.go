@@ -15,12 +15,12 @@ import (
 
 const (
 	opResolve = "resolve tag"
-	// maxResolves bounds the concurrent calls of Downstream.Resolve, and maxPerRegistry those to one registry,
-	// so that one that does not answer does not hold up the others.
+	// maxResolves bounds the concurrent calls of Downstream.Resolve, and maxPerRegistry those to
+	// one registry, so that one that does not answer does not hold up the others.
 	maxResolves    = 16
 	maxPerRegistry = 4
-	// resolveFor is how long a tag is retried before its event is forwarded without a digest, and the longest
-	// wait that a registry can ask for.
+	// resolveFor is how long a tag is retried before its event is forwarded without a digest, and
+	// the longest wait that a registry can ask for.
 	resolveFor = 24 * time.Hour
 )
 
@@ -65,7 +65,8 @@ func (o *Outbox) resolve(ctx context.Context, down Downstream, t task) (next tas
 	if err == nil && digest.IsZero() {
 		err = pratique.Errorf(pratique.Internal, opResolve, "an answer without a digest")
 	}
-	giveUp := err != nil && (pratique.KindOf(err).Permanent() || o.config.Now().Sub(asked.since) >= resolveFor)
+	giveUp := err != nil && (pratique.KindOf(err).Permanent() ||
+		o.config.Now().Sub(asked.since) >= resolveFor)
 	if err != nil && !giveUp {
 		return o.postpone(t, pratique.Wrap(pratique.Unknown, opResolve, t.key, err))
 	}
@@ -78,8 +79,8 @@ func (o *Outbox) resolve(ctx context.Context, down Downstream, t task) (next tas
 		return o.postpone(t, commitErr)
 	}
 	if !done {
-		// The tag was reported meanwhile, perhaps after the answer. Wait, so that a sender that reports
-		// continuously cannot make us query the registry in a loop.
+		// The tag was reported meanwhile, perhaps after the answer. Wait, so that a sender that
+		// reports continuously cannot make us query the registry in a loop.
 		return task{key: t.key, due: time.Now().Add(o.pace.resolve.Min)}, true
 	}
 	if giveUp {
@@ -88,8 +89,8 @@ func (o *Outbox) resolve(ctx context.Context, down Downstream, t task) (next tas
 	return task{}, false
 }
 
-// postpone backs off after a failure, and at least for as long as the registry asks. It reports only the first
-// of successive failures; the counters show the others.
+// postpone backs off after a failure, and at least for as long as the registry asks. It reports
+// only the first of successive failures; the counters show the others.
 func (o *Outbox) postpone(t task, err error) (task, bool) {
 	if t.failures == 0 {
 		o.config.OnError(err)
@@ -119,9 +120,11 @@ func (o *Outbox) readUnresolved(key string) (u unresolved, generation uint64, fo
 	return u, generation, found, err
 }
 
-// resolved logs the waiting push of a tag with the digest that was found, or with none. It returns false and
-// does nothing if the tag was reported since asked was read. What the registry says is never late.
-func (b *batch) resolved(key []byte, asked unresolved, generation uint64, digest pratique.Digest) (done bool, err error) {
+// resolved logs the waiting push of a tag with the digest that was found, or with none. It returns
+// false and does nothing if the tag was reported since asked was read. What the registry says is
+// never late.
+func (b *batch) resolved(key []byte, asked unresolved, generation uint64,
+	digest pratique.Digest) (done bool, err error) {
 	waiting := b.bucket(bucketUnresolved)
 	v := waiting.Get(key)
 	if v == nil {

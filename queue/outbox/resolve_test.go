@@ -15,7 +15,9 @@ import (
 
 // answer is a registry where each tag names the same content.
 func answer(content string) func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
-	return func(context.Context, pratique.ImageRef) (pratique.Digest, error) { return digest(content), nil }
+	return func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+		return digest(content), nil
+	}
 }
 
 func TestManyPushesWithoutDigestAreOneEvent(t *testing.T) {
@@ -27,7 +29,8 @@ func TestManyPushesWithoutDigestAreOneEvent(t *testing.T) {
 		e.Actor = fmt.Sprint("layer ", i)
 		publish(t, o, 0, e)
 	}
-	if st := o.Stats(); st.Unresolved != 1 || st.Waiting != 0 || st.Duplicates != 25 || !st.Oldest.IsZero() || st.OldestUnresolved.IsZero() {
+	if st := o.Stats(); st.Unresolved != 1 || st.Waiting != 0 || st.Duplicates != 25 ||
+		!st.Oldest.IsZero() || st.OldestUnresolved.IsZero() {
 		t.Errorf("%+v", st)
 	}
 	var s sink
@@ -39,12 +42,14 @@ func TestManyPushesWithoutDigestAreOneEvent(t *testing.T) {
 	publish(t, o, 0, tagged("app:v1", "A"))
 	publish(t, o, 1, tagged("app:v1", ""))
 	eventually(t, "the repeat was recognised", func() bool { return o.Stats().Unresolved == 0 })
-	if st := o.Stats(); st.Stored != 2 || st.Duplicates != 27 || st.Waiting != 0 || st.Forwarded != 1 || st.Bytes != 0 {
+	if st := o.Stats(); st.Stored != 2 || st.Duplicates != 27 || st.Waiting != 0 ||
+		st.Forwarded != 1 || st.Bytes != 0 {
 		t.Errorf("%+v", st)
 	}
 }
 
-// TestPushWhileAskingAsksAgain pushes the tag again, in several ways, while the first answer is under way.
+// TestPushWhileAskingAsksAgain pushes the tag again, in several ways, while the first answer is
+// under way.
 func TestPushWhileAskingAsksAgain(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
@@ -53,11 +58,14 @@ func TestPushWhileAskingAsksAgain(t *testing.T) {
 		answers   []string // of the registry
 		want      []pratique.Event
 	}{
-		{"without a digest", tagged("app:v1", ""), []string{"A", "B"}, []pratique.Event{tagged("app:v1", "B")}},
-		{"with a digest", tagged("app:v1", "B"), []string{"A", "B"}, []pratique.Event{tagged("app:v1", "B")}},
+		{"without a digest", tagged("app:v1", ""), []string{"A", "B"},
+			[]pratique.Event{tagged("app:v1", "B")}},
+		{"with a digest", tagged("app:v1", "B"), []string{"A", "B"},
+			[]pratique.Event{tagged("app:v1", "B")}},
 		{"with a digest that is not the newest", tagged("app:v1", "B"), []string{"A", "C"},
 			[]pratique.Event{tagged("app:v1", "B"), tagged("app:v1", "C")}},
-		{"and it is gone at first", tagged("app:v1", ""), []string{"", "B"}, []pratique.Event{tagged("app:v1", "B")}},
+		{"and it is gone at first", tagged("app:v1", ""), []string{"", "B"},
+			[]pratique.Event{tagged("app:v1", "B")}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -66,7 +74,8 @@ func TestPushWhileAskingAsksAgain(t *testing.T) {
 			publish(t, o, 1, tagged("app:v1", ""))
 			var s sink
 			var asked atomic.Int64
-			run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+			run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context,
+				_ pratique.ImageRef) (pratique.Digest, error) {
 				n := asked.Add(1)
 				if n == 1 {
 					if _, err := o.Publish(ctx, []pratique.Event{c.meanwhile}); err != nil {
@@ -78,7 +87,10 @@ func TestPushWhileAskingAsksAgain(t *testing.T) {
 				}
 				return digest(c.answers[n-1]), nil
 			}})
-			eventually(t, "nothing waits", func() bool { st := o.Stats(); return st.Unresolved+st.Waiting == 0 })
+			eventually(t, "nothing waits", func() bool {
+				st := o.Stats()
+				return st.Unresolved+st.Waiting == 0
+			})
 			if got, want := s.refs(), refsOf(c.want...); !slices.Equal(got, want) {
 				t.Errorf("forwarded %q, want %q", got, want)
 			}
@@ -94,10 +106,12 @@ func TestTemporaryErrorsAreTriedAgain(t *testing.T) {
 	var reported errorLog
 	o := open(t, Config{OnError: reported.add})
 	publish(t, o, 1, tagged("app:v1", ""))
-	kinds := []pratique.Kind{pratique.Unavailable, pratique.RateLimited, pratique.Denied, pratique.Unknown, pratique.Internal}
+	kinds := []pratique.Kind{pratique.Unavailable, pratique.RateLimited, pratique.Denied,
+		pratique.Unknown, pratique.Internal}
 	var asked atomic.Int64
 	var s sink
-	run(t, o, Downstream{Forward: s.forward, Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+	run(t, o, Downstream{Forward: s.forward, Resolve: func(context.Context,
+		pratique.ImageRef) (pratique.Digest, error) {
 		switch n := int(asked.Add(1)); {
 		case n <= len(kinds):
 			return pratique.Digest{}, pratique.Errorf(kinds[n-1], "head", "not now")
@@ -119,16 +133,19 @@ func TestTemporaryErrorsAreTriedAgain(t *testing.T) {
 func TestRegistryThatSaysHowLongToWaitIsObeyed(t *testing.T) {
 	t.Parallel()
 	for told, least := range map[time.Duration]time.Duration{
-		20 * time.Minute: 20 * time.Minute, 400 * 24 * time.Hour: resolveFor, -time.Hour: defaultPace.resolve.Min / 2,
+		20 * time.Minute: 20 * time.Minute, 400 * 24 * time.Hour: resolveFor,
+		-time.Hour: defaultPace.resolve.Min / 2,
 	} {
 		o := open(t, Config{noSync: true})
 		publish(t, o, 1, tagged("app:v1", ""))
 		before := time.Now()
-		next, again := o.resolve(t.Context(), Downstream{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
-			return pratique.Digest{}, pratique.Wrap(pratique.Unknown, "head", "", throttled{told})
-		}}, task{key: "registry.example.com/app:v1"})
+		next, again := o.resolve(t.Context(),
+			Downstream{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+				return pratique.Digest{}, pratique.Wrap(pratique.Unknown, "head", "", throttled{told})
+			}}, task{key: "registry.example.com/app:v1"})
 		after := time.Now()
-		if !again || next.failures != 1 || next.due.Before(before.Add(least)) || next.due.After(after.Add(max(least, defaultPace.resolve.Min))) {
+		if !again || next.failures != 1 || next.due.Before(before.Add(least)) ||
+			next.due.After(after.Add(max(least, defaultPace.resolve.Min))) {
 			t.Errorf("told to wait %s: again %t after %s", told, again, next.due.Sub(before))
 		}
 	}
@@ -146,10 +163,11 @@ func TestReportsWithoutEndAreNotAskedForWithoutEnd(t *testing.T) {
 		o := open(t, Config{noSync: true})
 		publish(t, o, 2, tagged("app:v1", "A"), tagged("app:v1", ""))
 		before := time.Now()
-		next, again := o.resolve(t.Context(), Downstream{Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
-			_, err := o.Publish(ctx, []pratique.Event{meanwhile})
-			return digest("B"), err
-		}}, task{key: "registry.example.com/app:v1"})
+		next, again := o.resolve(t.Context(),
+			Downstream{Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+				_, err := o.Publish(ctx, []pratique.Event{meanwhile})
+				return digest("B"), err
+			}}, task{key: "registry.example.com/app:v1"})
 		if !again || next.due.Before(before.Add(defaultPace.resolve.Min)) {
 			t.Errorf("again %t, after %s", again, next.due.Sub(before))
 		}
@@ -157,17 +175,20 @@ func TestReportsWithoutEndAreNotAskedForWithoutEnd(t *testing.T) {
 	}
 }
 
-// TestPushThatGoesOnWithoutDigestMakesTheTagUnsure lets a tag go A, something that nobody could read, A.
+// TestPushThatGoesOnWithoutDigestMakesTheTagUnsure lets a tag go A, something that nobody could
+// read, A.
 func TestPushThatGoesOnWithoutDigestMakesTheTagUnsure(t *testing.T) {
 	t.Parallel()
 	o := open(t, Config{noSync: true})
 	publish(t, o, 2, tagged("app:v1", "A"), tagged("app:v1", ""))
-	if _, again := o.resolve(t.Context(), Downstream{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
-		return pratique.Digest{}, pratique.Errorf(pratique.NotFound, "head", "gone")
-	}}, task{key: "registry.example.com/app:v1"}); again {
+	if _, again := o.resolve(t.Context(),
+		Downstream{Resolve: func(context.Context, pratique.ImageRef) (pratique.Digest, error) {
+			return pratique.Digest{}, pratique.Errorf(pratique.NotFound, "head", "gone")
+		}}, task{key: "registry.example.com/app:v1"}); again {
 		t.Fatal("it was not settled")
 	}
-	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil || tag != (pratique.KnownTag{Generation: 2}) {
+	if tag, err := o.Tag(tagged("app:v1", "").Ref); err != nil ||
+		tag != (pratique.KnownTag{Generation: 2}) {
 		t.Errorf("tag is %+v, %v", tag, err)
 	}
 	publish(t, o, 1, tagged("app:v1", "A"))
@@ -199,7 +220,8 @@ func TestTagThatCannotBeResolvedGoesOnWithoutDigest(t *testing.T) {
 			run(t, o, Downstream{Forward: s.forward, Resolve: fail})
 			eventually(t, "forwarded", func() bool { return o.Stats().Forwarded == 1 })
 			e := s.events[0]
-			if want := pratique.EventID("test", e.Ref, fmt.Sprint(nameOf(t, o), " unresolved ", epoch.UnixNano())); e.ID != want || !e.Ref.Digest.IsZero() {
+			if want := pratique.EventID("test", e.Ref, fmt.Sprint(nameOf(t, o), " unresolved ",
+				epoch.UnixNano())); e.ID != want || !e.Ref.Digest.IsZero() {
 				t.Errorf("forwarded %+v, want id %s", e, want)
 			}
 			eventually(t, "a reported error", func() bool { return len(reported.all()) == 1 })
@@ -226,7 +248,8 @@ func TestRegistryThatDoesNotAnswerHoldsUpNobody(t *testing.T) {
 	release := make(chan struct{})
 	var s sink
 	var under, most atomic.Int64
-	run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error) {
+	run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context,
+		ref pratique.ImageRef) (pratique.Digest, error) {
 		if ref.Repository.Registry != slow.Ref.Repository.Registry {
 			return digest("A"), nil
 		}
@@ -256,7 +279,8 @@ func TestResolverThatHangsIsCutOff(t *testing.T) {
 	publish(t, o, 1, tagged("app:v1", ""))
 	var s sink
 	var first sync.Once
-	run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+	run(t, o, Downstream{Forward: s.forward, Resolve: func(ctx context.Context,
+		_ pratique.ImageRef) (pratique.Digest, error) {
 		hang := false
 		first.Do(func() { hang = true })
 		if hang {
@@ -273,7 +297,8 @@ func TestUnresolvedPushesOutliveARestart(t *testing.T) {
 	c := Config{File: t.TempDir() + "/outbox.db"}
 	o := open(t, c)
 	publish(t, o, 1, tagged("app:v1", ""))
-	stop := run(t, o, Downstream{Forward: new(sink).forward, Resolve: func(ctx context.Context, _ pratique.ImageRef) (pratique.Digest, error) {
+	stop := run(t, o, Downstream{Forward: new(sink).forward, Resolve: func(ctx context.Context,
+		_ pratique.ImageRef) (pratique.Digest, error) {
 		<-ctx.Done()
 		return pratique.Digest{}, ctx.Err()
 	}})

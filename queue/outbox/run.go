@@ -11,8 +11,8 @@ import (
 
 // Downstream is what an outbox forwards events to, and resolves tags with.
 type Downstream struct {
-	// Forward stores all events durably, in order, or returns an error. After an error or a crash it is called
-	// again with the same events, with the same ids.
+	// Forward stores all events durably, in order, or returns an error. After an error or a crash
+	// it is called again with the same events, with the same ids.
 	Forward func(ctx context.Context, events []pratique.Event) error
 	// Resolve returns the digest that a tag names now. It is called concurrently.
 	Resolve func(ctx context.Context, ref pratique.ImageRef) (pratique.Digest, error)
@@ -37,11 +37,12 @@ var defaultPace = pace{
 
 func (p pace) afterForward(failures int) time.Duration { return p.forward.Delay(failures, p.random()) }
 
-// Run forwards the log in order, resolves tags and forgets what is old, until ctx ends or the outbox is closed.
-// It returns nil after the current batch; the rest waits for the next Run. Forward is retried without end, but
-// an event that alone fails with a permanent kind is refused, see [Outbox.Refused]. Resolve is retried for a day;
-// then, and after a permanent kind, the event is forwarded without a digest. Errors: Conflict if there is
-// another Run, Unavailable if the outbox is closed, or has to be opened again after a failed commit.
+// Run forwards the log in order, resolves tags and forgets what is old, until ctx ends or the
+// outbox is closed. It returns nil after the current batch; the rest waits for the next Run.
+// Forward is retried without end, but an event that alone fails with a permanent kind is refused,
+// see [Outbox.Refused]. Resolve is retried for a day; then, and after a permanent kind, the event
+// is forwarded without a digest. Errors: Conflict if there is another Run, Unavailable if the
+// outbox is closed, or has to be opened again after a failed commit.
 func (o *Outbox) Run(ctx context.Context, down Downstream) error {
 	const op = "run outbox"
 	if err := o.begin(); err != nil {

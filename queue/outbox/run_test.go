@@ -99,12 +99,14 @@ func TestEventThatNobodyTakesIsSetAside(t *testing.T) {
 		t.Errorf("forwarded %q", s.refs())
 	}
 	refused, err := o.Refused()
-	if err != nil || len(refused) != 1 || refused[0].Event.Ref != bad.Ref || !refused[0].At.Equal(epoch) ||
+	if err != nil || len(refused) != 1 || refused[0].Event.Ref != bad.Ref ||
+		!refused[0].At.Equal(epoch) ||
 		!strings.Contains(refused[0].Reason, "no such repository") {
 		t.Errorf("refused %+v, %v", refused, err)
 	}
 	eventually(t, "a reported error", func() bool { return len(reported.all()) == 1 })
-	if st := o.Stats(); st.Refused != 1 || st.Forwarded != 2 || !strings.Contains(reported.all()[0], bad.Ref.String()) {
+	if st := o.Stats(); st.Refused != 1 || st.Forwarded != 2 ||
+		!strings.Contains(reported.all()[0], bad.Ref.String()) {
 		t.Errorf("%+v, reported %q", st, reported.all())
 	}
 }
@@ -154,7 +156,8 @@ func TestRefusedEventsAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused, err := o.Refused()
-	if err != nil || len(refused) != maxRefused || refused[0].Event.ID != fmt.Sprint(more) || o.Stats().Refused != maxRefused {
+	if err != nil || len(refused) != maxRefused || refused[0].Event.ID != fmt.Sprint(more) ||
+		o.Stats().Refused != maxRefused {
 		t.Errorf("%d refused, the first is %s, %v", len(refused), refused[0].Event.ID, err)
 	}
 }
@@ -200,7 +203,8 @@ func TestPrune(t *testing.T) {
 	if err := o.prune(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]uint64{"old:v0": 0, fmt.Sprint("old:v", old-1): 0, "old:v5": 2, "new:v0": 1} {
+	for name, want := range map[string]uint64{"old:v0": 0, fmt.Sprint("old:v", old-1): 0,
+		"old:v5": 2, "new:v0": 1} {
 		if tag, err := o.Tag(tagged(name, "").Ref); err != nil || tag.Generation != want {
 			t.Errorf("%s has generation %d, want %d, %v", name, tag.Generation, want, err)
 		}
@@ -233,12 +237,14 @@ func TestPace(t *testing.T) {
 	p := defaultPace
 	for random, share := range map[float64]time.Duration{0: 2, 1: 1} {
 		p.random = func() float64 { return random }
-		for failures, most := range map[int]time.Duration{1: 100 * time.Millisecond, 4: 800 * time.Millisecond, 5000: 5 * time.Second} {
+		for failures, most := range map[int]time.Duration{1: 100 * time.Millisecond,
+			4: 800 * time.Millisecond, 5000: 5 * time.Second} {
 			if d := p.afterForward(failures); d != most/2*share {
 				t.Errorf("forward, after %d failures: %s, want %s", failures, d, most/2*share)
 			}
 		}
-		for failures, most := range map[int]time.Duration{1: time.Second, 4: 8 * time.Second, 50: 5 * time.Minute, 5000: 5 * time.Minute} {
+		for failures, most := range map[int]time.Duration{1: time.Second, 4: 8 * time.Second,
+			50: 5 * time.Minute, 5000: 5 * time.Minute} {
 			if d := p.resolve.Delay(failures, p.random()); d != most/2*share {
 				t.Errorf("resolve, after %d failures: %s, want %s", failures, d, most/2*share)
 			}

@@ -32,7 +32,8 @@ type schedule struct {
 }
 
 func newSchedule() *schedule {
-	return &schedule{changed: make(chan struct{}, 1), parked: map[string][]task{}, running: map[string]int{}}
+	return &schedule{changed: make(chan struct{}, 1), parked: map[string][]task{},
+		running: map[string]int{}}
 }
 
 func (s *schedule) add(t task) {
@@ -49,8 +50,8 @@ func (s *schedule) signal() {
 	}
 }
 
-// next returns a task that is due, and counts it as running. If there is none it returns how long to wait for
-// one, unless the schedule changes.
+// next returns a task that is due, and counts it as running. If there is none it returns how long
+// to wait for one, unless the schedule changes.
 func (s *schedule) next(now time.Time) (t task, wait time.Duration, ok bool) {
 	const long = time.Hour
 	s.mu.Lock()

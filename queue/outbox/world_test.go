@@ -48,7 +48,8 @@ func nameOf(t testing.TB, o *Outbox) string {
 	return name
 }
 
-// tagged names an image by words: tagged("app:v1", "A") was pushed with the digest of A, "" means without one.
+// tagged names an image by words: tagged("app:v1", "A") was pushed with the digest of A, "" means
+// without one.
 func tagged(name, content string) pratique.Event {
 	ref, err := pratique.ParseImageRef("registry.example.com/" + name)
 	if err != nil {

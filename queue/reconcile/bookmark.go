@@ -33,8 +33,8 @@ type position struct {
 	Pages int `json:"pages,omitempty"`
 }
 
-// tagList is the list of a repository whose tags fit on one page, stored for conditional requests. An unchanged list says
-// nothing about what the tags name, so each tag is checked all the same.
+// tagList is the list of a repository whose tags fit on one page, stored for conditional requests.
+// An unchanged list says nothing about what the tags name, so each tag is checked all the same.
 type tagList struct {
 	ETag    string   `json:"etag"`
 	Tags    []string `json:"tags,omitempty"`
@@ -47,8 +47,8 @@ const maxListBytes = 32 << 10
 func (e *entry) bookmarkName() string { return "reconcile/" + e.Repository.Repository.String() }
 func (e *entry) listName() string     { return "reconcile-tags/" + e.Repository.Repository.String() }
 
-// load loads the state of a repository's sweeps, and schedules the next. A bookmark that cannot be read only costs
-// requests.
+// load loads the state of a repository's sweeps, and schedules the next. A bookmark that cannot be
+// read only costs requests.
 func (r *Reconciler) load(e *entry) {
 	e.mark = bookmark{}
 	if err := r.read(e.bookmarkName(), &e.mark); err != nil {
@@ -58,13 +58,16 @@ func (r *Reconciler) load(e *entry) {
 	now := r.config.Now()
 	next := now
 	if m := e.mark; !m.Started.IsZero() && !m.UnderWay {
-		// Not before now, or overdue sweeps would delay requested ones; and not after the interval, if a clock was wrong.
+		// Not before now, or overdue sweeps would delay requested ones; and not after the interval,
+		// if a clock was wrong.
 		interval := withJitter(r.config.Interval)
 		next = latest(now, earliest(m.Started.Add(interval), now.Add(interval)))
 	}
 	r.update(e, func(s *Status) {
-		*s = Status{Repository: e.Repository.Repository, State: Idle, Started: e.mark.Started, Finished: e.mark.Finished,
-			Next: next, Error: e.mark.Error, Tally: e.mark.Tally, Totals: Totals{LastSuccess: e.mark.LastSuccess}}
+		*s = Status{Repository: e.Repository.Repository, State: Idle, Started: e.mark.Started,
+			Finished: e.mark.Finished,
+			Next:     next, Error: e.mark.Error, Tally: e.mark.Tally,
+			Totals: Totals{LastSuccess: e.mark.LastSuccess}}
 		s.Skipped = maps.Clone(e.mark.Skipped)
 		if s.Error != "" {
 			s.State = Failed

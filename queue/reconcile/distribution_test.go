@@ -17,7 +17,8 @@ import (
 	testregistry "github.com/pratique-dev/pratique/internal/testenv/registry"
 )
 
-// seenRequests are those that a real registry got, as "METHOD path" with " if-none-match" and " STATUS".
+// seenRequests are those that a real registry got, as "METHOD path" with " if-none-match" and "
+// STATUS".
 type seenRequests struct {
 	mu    sync.Mutex
 	lines []string
@@ -157,7 +158,8 @@ func TestAgainstDistribution(t *testing.T) {
 	if s.State != Idle || s.News != 2 || s.Unchanged != 1 || time.Since(started) < 2*time.Second {
 		t.Errorf("after a limit, %s: %+v", time.Since(started), s)
 	}
-	if len(intake.events) != 4 || intake.events[2].Ref.Tag != "v1" || intake.events[2].Ref.Digest != moved || intake.events[3].Ref.Tag != "v3" {
+	if len(intake.events) != 4 || intake.events[2].Ref.Tag != "v1" ||
+		intake.events[2].Ref.Digest != moved || intake.events[3].Ref.Tag != "v3" {
 		t.Errorf("%v", intake.found())
 	}
 }

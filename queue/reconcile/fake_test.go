@@ -41,7 +41,8 @@ type fakeRegistry struct {
 	etags    bool // lists have one
 	invalid  int
 	more     int // requests for a digest, after the first
-	// before may refuse a request, or do something in the meantime. The hook guards what it uses of the test.
+	// before may refuse a request, or do something in the meantime. The hook guards what it uses of
+	// the test.
 	before   func(request) error
 	hook     sync.Mutex
 	requests []request
@@ -51,7 +52,8 @@ type fakeRegistry struct {
 }
 
 func newRegistry() *fakeRegistry {
-	return &fakeRegistry{tags: map[pratique.Repository][]string{}, names: map[pratique.ImageRef]pratique.Digest{}, pageSize: 1000, busy: map[string]int{}}
+	return &fakeRegistry{tags: map[pratique.Repository][]string{},
+		names: map[pratique.ImageRef]pratique.Digest{}, pageSize: 1000, busy: map[string]int{}}
 }
 
 func (f *fakeRegistry) push(r pratique.Repository, tag, content string) {
@@ -93,7 +95,8 @@ func (f *fakeRegistry) enter(q request) error {
 	return err
 }
 
-func (f *fakeRegistry) Tags(ctx context.Context, r pratique.Repository, after, etag string) (pratique.TagPage, error) {
+func (f *fakeRegistry) Tags(ctx context.Context, r pratique.Repository, after,
+	etag string) (pratique.TagPage, error) {
 	if err := f.enter(request{repo: r, after: after, etag: etag}); err != nil {
 		return pratique.TagPage{}, err
 	}
@@ -107,7 +110,8 @@ func (f *fakeRegistry) Tags(ctx context.Context, r pratique.Repository, after, e
 		return pratique.TagPage{}, pratique.Errorf(pratique.NotFound, "list", "no such repository")
 	}
 	from, _ := strconv.Atoi(after)
-	page := pratique.TagPage{Tags: slices.Clone(all[min(from, len(all)):min(from+f.pageSize, len(all))]), Invalid: f.invalid}
+	page := pratique.TagPage{Tags: slices.Clone(all[min(from, len(all)):min(from+f.pageSize,
+		len(all))]), Invalid: f.invalid}
 	if from+f.pageSize < len(all) {
 		page.Next = strconv.Itoa(from + f.pageSize)
 	}
@@ -120,7 +124,8 @@ func (f *fakeRegistry) Tags(ctx context.Context, r pratique.Repository, after, e
 	return page, nil
 }
 
-func (f *fakeRegistry) DigestIfChanged(ctx context.Context, r pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
+func (f *fakeRegistry) DigestIfChanged(ctx context.Context, r pratique.ImageRef,
+	known pratique.Digest, spend func(context.Context) error) (
 	pratique.Digest, bool, error) {
 	for range 1 + f.more {
 		if err := spend(ctx); err != nil {
@@ -173,7 +178,8 @@ func newIntake() *fakeIntake { return &fakeIntake{tags: map[pratique.ImageRef]pr
 func (f *fakeIntake) report(r pratique.Repository, tag, content string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tags[ref(r, tag)] = pratique.KnownTag{Digest: digest(content), Generation: f.tags[ref(r, tag)].Generation + 1}
+	f.tags[ref(r, tag)] = pratique.KnownTag{Digest: digest(content),
+		Generation: f.tags[ref(r, tag)].Generation + 1}
 }
 
 func (f *fakeIntake) Tag(r pratique.ImageRef) (pratique.KnownTag, error) {
@@ -185,7 +191,8 @@ func (f *fakeIntake) Tag(r pratique.ImageRef) (pratique.KnownTag, error) {
 	return f.tags[r], nil
 }
 
-func (f *fakeIntake) PublishUnlessChanged(_ context.Context, e pratique.Event, seen pratique.KnownTag) (bool, error) {
+func (f *fakeIntake) PublishUnlessChanged(_ context.Context, e pratique.Event,
+	seen pratique.KnownTag) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.refuse != nil {

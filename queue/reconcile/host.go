@@ -94,7 +94,8 @@ func (h *host) sweep(ctx context.Context, e *entry) {
 	if err != nil {
 		state, next = Failed, now.Add(interval)
 		e.mark.Error = pratique.Excerpt(err.Error(), maxError)
-		r.config.OnError(pratique.Wrap(pratique.Unknown, "reconcile", e.Repository.Repository.String(), err))
+		r.config.OnError(pratique.Wrap(pratique.Unknown, "reconcile",
+			e.Repository.Repository.String(), err))
 	}
 	if err == nil || !transient(err) {
 		e.mark.Resume = nil

@@ -12,16 +12,16 @@ const (
 	// Beyond these a sweep does not look for missing attestations, to bound its memory.
 	maxProofs    = 200_000
 	maxUnchanged = 100_000
-	// maxRestored bounds the images that a sweep restores, maxFailed those that it fails to restore. The next sweep
-	// continues.
+	// maxRestored bounds the images that a sweep restores, maxFailed those that it fails to
+	// restore. The next sweep continues.
 	maxRestored = 100
 	maxFailed   = 10
 	// minEvaluatedFor is how long before the sweep an image must have been evaluated.
 	minEvaluatedFor = 10 * time.Minute
 )
 
-// proofs are the attestations and images that a sweep of a whole repository finds. Retention rules of registries go by tags
-// and ages, and may delete the attestations of an image that stays.
+// proofs are the attestations and images that a sweep of a whole repository finds. Retention rules
+// of registries go by tags and ages, and may delete the attestations of an image that stays.
 type proofs struct {
 	attestations map[pratique.Digest]bool // digests that have a tag of attestations
 	images       map[pratique.Digest]string
@@ -53,8 +53,8 @@ func (p *proofs) addImage(tag string, digest pratique.Digest) {
 	}
 }
 
-// restore has images attested again that were allowed and attested, and whose attestations are missing. Errors are
-// reported, and the next sweep tries again.
+// restore has images attested again that were allowed and attested, and whose attestations are
+// missing. Errors are reported, and the next sweep tries again.
 func (s *sweep) restore(ctx context.Context) {
 	r := s.reconciler
 	if s.proofs == nil || s.proofs.overflow || r.config.Attested == nil || r.config.Restore == nil {
@@ -74,8 +74,10 @@ func (s *sweep) restore(ctx context.Context) {
 		if err == nil && !attested.IsZero() && attested.Before(s.e.mark.Started.Add(-minEvaluatedFor)) {
 			now := r.config.Now().UTC()
 			err = r.config.Restore(ctx, pratique.Event{
-				ID:  pratique.EventID(s.e.Source, ref, "attestations are gone "+s.e.mark.Started.UTC().String()),
-				Ref: ref, Source: s.e.Source, Priority: pratique.PriorityManual, RefreshOnly: true, ReceivedAt: now,
+				ID: pratique.EventID(s.e.Source, ref, "attestations are gone "+
+					s.e.mark.Started.UTC().String()),
+				Ref: ref, Source: s.e.Source, Priority: pratique.PriorityManual, RefreshOnly: true,
+				ReceivedAt: now,
 			})
 			if err == nil {
 				restored++

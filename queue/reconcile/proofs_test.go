@@ -13,15 +13,16 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestLostAttestations: an image that was allowed and attested, and whose attestations were cleaned away, is attested
-// again. Nothing is done about others.
+// TestLostAttestations: an image that was allowed and attested, and whose attestations were cleaned
+// away, is attested again. Nothing is done about others.
 func TestLostAttestations(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "team/app")
 		app := repo("team/app")
 		old := time.Now().Add(-time.Hour)
-		evaluated := map[string]time.Time{"lost": old, "there": old, "young": time.Now().Add(-time.Minute), "broken": old, "unlisted": old, "stored": old}
+		evaluated := map[string]time.Time{"lost": old, "there": old,
+			"young": time.Now().Add(-time.Minute), "broken": old, "unlisted": old, "stored": old}
 		for _, tag := range []string{"lost", "there", "young", "denied", "broken", "stored", "news"} {
 			w.registry.push(app, tag, tag)
 			if tag != "news" {
@@ -59,10 +60,13 @@ func TestLostAttestations(t *testing.T) {
 			t.Fatalf("%+v, restored %+v", s, restored)
 		}
 		e := restored[0]
-		if e.Ref.Digest != digest("lost") || !slices.Contains([]string{"lost", "also-lost"}, e.Ref.Tag) || !e.RefreshOnly || e.Source != "reconcile" || e.Priority != pratique.PriorityManual || e.Validate() != nil {
+		if e.Ref.Digest != digest("lost") || !slices.Contains([]string{"lost", "also-lost"},
+			e.Ref.Tag) || !e.RefreshOnly || e.Source != "reconcile" ||
+			e.Priority != pratique.PriorityManual || e.Validate() != nil {
 			t.Errorf("%+v", e)
 		}
-		if len(w.trouble) != 2 || !strings.Contains(errors.Join(w.trouble...).Error(), "the queue is away") {
+		if len(w.trouble) != 2 || !strings.Contains(errors.Join(w.trouble...).Error(),
+			"the queue is away") {
 			t.Errorf("trouble %v", w.trouble)
 		}
 		// Still gone at the next sweep: it is tried again, as another event.
@@ -75,7 +79,8 @@ func TestLostAttestations(t *testing.T) {
 	})
 }
 
-// TestLostAttestationsOutOfReach: while the queue is away a sweep says so a few times, and not of each image.
+// TestLostAttestationsOutOfReach: while the queue is away a sweep says so a few times, and not of
+// each image.
 func TestLostAttestationsOutOfReach(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -85,8 +90,12 @@ func TestLostAttestationsOutOfReach(t *testing.T) {
 			w.registry.push(repo("team/app"), tag, tag)
 			w.intake.report(repo("team/app"), tag, tag)
 		}
-		w.config.Attested = func(pratique.Subject) (time.Time, error) { return time.Now().Add(-time.Hour), nil }
-		w.config.Restore = func(context.Context, pratique.Event) error { return errors.New("the queue is away") }
+		w.config.Attested = func(pratique.Subject) (time.Time, error) {
+			return time.Now().Add(-time.Hour), nil
+		}
+		w.config.Restore = func(context.Context, pratique.Event) error {
+			return errors.New("the queue is away")
+		}
 		defer w.run()()
 		if s := w.rests("team/app"); s.State != Idle || len(w.trouble) != maxFailed {
 			t.Errorf("%+v, told %d times", s, len(w.trouble))

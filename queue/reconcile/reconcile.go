@@ -1,9 +1,10 @@
-// Package reconcile finds pushes that no webhook reported, by sweeps: it lists the tags of the configured repositories,
-// looks up what each names now, and publishes what is new. Many registries send a notification only once, so nothing else
-// makes up for a lost one.
+// Package reconcile finds pushes that no webhook reported, by sweeps: it lists the tags of the
+// configured repositories, looks up what each names now, and publishes what is new. Many registries
+// send a notification only once, so nothing else makes up for a lost one.
 //
-// Each registry has one budget of requests and gets one request at a time, conditional where possible, and waits are as
-// long as it asks for. An interrupted sweep is resumed, also after a restart.
+// Each registry has one budget of requests and gets one request at a time, conditional where
+// possible, and waits are as long as it asks for. An interrupted sweep is resumed, also after a
+// restart.
 package reconcile
 
 import (
@@ -31,30 +32,33 @@ type Repository struct {
 // Config says what to sweep, and how often.
 type Config struct {
 	Repositories []Repository
-	// Interval is the time from the start of a sweep to that of the next, an hour if zero. It varies by a tenth.
+	// Interval is the time from the start of a sweep to that of the next, an hour if zero. It
+	// varies by a tenth.
 	Interval time.Duration
-	// RequestsPerMinute is the budget of each registry, by its name, for all its repositories; 60 without an entry.
-	// Logins are not counted.
+	// RequestsPerMinute is the budget of each registry, by its name, for all its repositories; 60
+	// without an entry. Logins are not counted.
 	RequestsPerMinute map[string]int
 	// Now is the clock, nil means [time.Now]. Timers do not follow it.
 	Now func() time.Time
-	// Attested returns when an image was evaluated, if it was allowed and attested; otherwise zero. Restore has an image
-	// evaluated and attested again whose attestations a sweep did not find. If they are nil, sweeps do not check.
+	// Attested returns when an image was evaluated, if it was allowed and attested; otherwise zero.
+	// Restore has an image evaluated and attested again whose attestations a sweep did not find. If
+	// they are nil, sweeps do not check.
 	Attested func(s pratique.Subject) (time.Time, error)
 	Restore  func(ctx context.Context, e pratique.Event) error
 	// OnError is called with errors, from several goroutines. It must not block, and may be nil.
 	OnError func(error)
 }
 
-// Registry queries registries. Its errors have kinds. If a registry said how long to wait, an error in the chain has a
-// method RetryAfter() time.Duration.
+// Registry queries registries. Its errors have kinds. If a registry said how long to wait, an error
+// in the chain has a method RetryAfter() time.Duration.
 type Registry interface {
-	// Tags returns the page after the one whose Next is given, with one request; see [pratique.TagPage] for etag, which may
-	// be empty.
+	// Tags returns the page after the one whose Next is given, with one request; see
+	// [pratique.TagPage] for etag, which may be empty.
 	Tags(ctx context.Context, repo pratique.Repository, after, etag string) (pratique.TagPage, error)
-	// DigestIfChanged returns what a tag names, and whether that differs from known, which may be zero. It calls spend
-	// before each request, and sends none after an error.
-	DigestIfChanged(ctx context.Context, ref pratique.ImageRef, known pratique.Digest, spend func(context.Context) error) (
+	// DigestIfChanged returns what a tag names, and whether that differs from known, which may be
+	// zero. It calls spend before each request, and sends none after an error.
+	DigestIfChanged(ctx context.Context, ref pratique.ImageRef, known pratique.Digest,
+		spend func(context.Context) error) (
 		d pratique.Digest, changed bool, err error)
 }
 
@@ -62,9 +66,10 @@ type Registry interface {
 type Known interface {
 	// Tag returns what is known of a ref with a tag and no digest.
 	Tag(ref pratique.ImageRef) (pratique.KnownTag, error)
-	// PublishUnlessChanged stores an event durably and gives it its id. If the tag was reported since seen was read, it
-	// does nothing and returns false.
-	PublishUnlessChanged(ctx context.Context, e pratique.Event, seen pratique.KnownTag) (stored bool, err error)
+	// PublishUnlessChanged stores an event durably and gives it its id. If the tag was reported
+	// since seen was read, it does nothing and returns false.
+	PublishUnlessChanged(ctx context.Context, e pratique.Event,
+		seen pratique.KnownTag) (stored bool, err error)
 }
 
 // Bookmarks store small values by name, durably. A name without a value has an empty one.
@@ -109,7 +114,8 @@ func New(cfg Config, registry Registry, known Known, bookmarks Bookmarks) (*Reco
 	}
 	for name, n := range cfg.RequestsPerMinute {
 		if n < 1 {
-			return nil, pratique.Errorf(pratique.Invalid, op, "%d requests per minute to %q: it must be at least one", n, name)
+			return nil, pratique.Errorf(pratique.Invalid, op,
+				"%d requests per minute to %q: it must be at least one", n, name)
 		}
 	}
 	r := &Reconciler{config: cfg, registry: registry, known: known, bookmarks: bookmarks}
@@ -142,7 +148,8 @@ func (r *Reconciler) add(repo Repository) error {
 	i := slices.IndexFunc(r.hosts, func(h *host) bool { return h.name == name })
 	if i < 0 {
 		i = len(r.hosts)
-		r.hosts = append(r.hosts, &host{reconciler: r, name: name, budget: r.budget(name), wake: make(chan struct{}, 1)})
+		r.hosts = append(r.hosts, &host{reconciler: r, name: name, budget: r.budget(name),
+			wake: make(chan struct{}, 1)})
 	}
 	r.hosts[i].entries = append(r.hosts[i].entries, e)
 	return nil
@@ -166,8 +173,8 @@ func (r *Reconciler) find(repo pratique.Repository) *entry {
 	return nil
 }
 
-// Run sweeps each repository when it is due, and on request, until ctx ends; interrupted sweeps are resumed first. A
-// concurrent Run is a Conflict. Errors of sweeps do not end it.
+// Run sweeps each repository when it is due, and on request, until ctx ends; interrupted sweeps are
+// resumed first. A concurrent Run is a Conflict. Errors of sweeps do not end it.
 func (r *Reconciler) Run(ctx context.Context) error {
 	r.mu.Lock()
 	if r.running {

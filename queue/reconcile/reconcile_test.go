@@ -21,13 +21,15 @@ func TestFindsWhatNoWebhookToldOf(t *testing.T) {
 		w := newWorld(t, "team/app")
 		app := repo("team/app")
 		w.config.Repositories[0].Tags = []pratique.Glob{"v*", "sha256-*", "latest"}
-		for _, tag := range []string{"v1", "v2", "v3", "v4", "v5", "v6", "other", "latest", "sha256-" + digest("x").Hex() + ".sig", "sha256-" + digest("x").Hex()} {
+		for _, tag := range []string{"v1", "v2", "v3", "v4", "v5", "v6", "other", "latest",
+			"sha256-" + digest("x").Hex() + ".sig", "sha256-" + digest("x").Hex()} {
 			w.registry.push(app, tag, tag)
 		}
 		w.registry.invalid = 2
 		w.intake.report(app, "v1", "v1")
 		w.intake.report(app, "v3", "before")
-		w.intake.tags[ref(app, "v4")] = pratique.KnownTag{Digest: digest("before"), Generation: 3, Waiting: true}
+		w.intake.tags[ref(app, "v4")] = pratique.KnownTag{Digest: digest("before"), Generation: 3,
+			Waiting: true}
 		w.registry.before = func(q request) error {
 			switch q.tag {
 			case "v5":
@@ -41,20 +43,26 @@ func TestFindsWhatNoWebhookToldOf(t *testing.T) {
 		defer w.run()()
 		s := w.rests("team/app")
 		want := Tally{Tags: 12, Unchanged: 1, News: 3, Requests: 7, Skipped: map[string]int{
-			SkippedSignature: 2, SkippedFilter: 1, SkippedWaiting: 1, SkippedVanished: 1, SkippedOvertaken: 1, SkippedInvalid: 2,
+			SkippedSignature: 2, SkippedFilter: 1, SkippedWaiting: 1, SkippedVanished: 1,
+			SkippedOvertaken: 1, SkippedInvalid: 2,
 		}}
-		if diff := cmp.Diff(want, s.Tally); diff != "" || s.State != Idle || s.Error != "" || !s.Started.Equal(started) || s.Finished.Before(started) {
+		if diff := cmp.Diff(want, s.Tally); diff != "" || s.State != Idle || s.Error != "" ||
+			!s.Started.Equal(started) || s.Finished.Before(started) {
 			t.Errorf("%+v %s", s, diff)
 		}
-		if found := w.intake.found(); !slices.Equal(found, []string{"team/app:v2", "team/app:v3", "team/app:latest"}) {
+		if found := w.intake.found(); !slices.Equal(found, []string{"team/app:v2", "team/app:v3",
+			"team/app:latest"}) {
 			t.Fatalf("found %v", found)
 		}
 		e := w.intake.events[1]
-		if e.Ref.Digest != digest("v3") || e.Source != "reconcile" || e.Priority != pratique.PriorityManual || !e.RefreshOnly || e.ReceivedAt.IsZero() || e.ReceivedAt.Location() != time.UTC {
+		if e.Ref.Digest != digest("v3") || e.Source != "reconcile" ||
+			e.Priority != pratique.PriorityManual || !e.RefreshOnly || e.ReceivedAt.IsZero() ||
+			e.ReceivedAt.Location() != time.UTC {
 			t.Errorf("%+v", e)
 		}
 		for _, q := range w.registry.heads() {
-			if want := map[string]pratique.Digest{"v1": digest("v1"), "v3": digest("before")}[q.tag]; q.known != want {
+			if want := map[string]pratique.Digest{"v1": digest("v1"),
+				"v3": digest("before")}[q.tag]; q.known != want {
 				t.Errorf("%s was asked for with %v, want %v", q.tag, q.known, want)
 			}
 		}
@@ -76,7 +84,8 @@ func TestFindsWhatNoWebhookToldOf(t *testing.T) {
 		w.registry.push(app, "v1", "v1") // there and back: nothing to be seen
 		w.registry.push(app, "v2", "moved")
 		w.until("it is found at its time", func() bool { return len(w.intake.found()) == 4 })
-		if e := w.intake.events[3]; e.Ref.Tag != "v2" || e.Ref.Digest != digest("moved") || time.Since(started) < 50*time.Minute || len(w.trouble) > 0 {
+		if e := w.intake.events[3]; e.Ref.Tag != "v2" || e.Ref.Digest != digest("moved") ||
+			time.Since(started) < 50*time.Minute || len(w.trouble) > 0 {
 			t.Errorf("%+v after %s, %v", e, time.Since(started), w.trouble)
 		}
 	})
@@ -102,7 +111,8 @@ func TestSweepsComeAtTheirTime(t *testing.T) {
 		if len(gaps) < 3 {
 			t.Errorf("no jitter: %v", gaps)
 		}
-		if s := w.status("team/app"); s.State != Idle || s.Next.Sub(s.Started) < 90*time.Minute || s.Next.Sub(s.Started) > 110*time.Minute {
+		if s := w.status("team/app"); s.State != Idle || s.Next.Sub(s.Started) < 90*time.Minute ||
+			s.Next.Sub(s.Started) > 110*time.Minute {
 			t.Errorf("%+v", s)
 		}
 		stop()
@@ -111,11 +121,13 @@ func TestSweepsComeAtTheirTime(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		defer w.run()()
 		synctest.Wait()
-		if s := w.status("team/app"); s.State != Idle || !s.Finished.Equal(last.Finished) || s.Unchanged != 1 {
+		if s := w.status("team/app"); s.State != Idle || !s.Finished.Equal(last.Finished) ||
+			s.Unchanged != 1 {
 			t.Errorf("%+v, before %+v", s, last)
 		}
 		w.until("the next", func() bool { return len(w.registry.sent()) > 40 })
-		if gap := w.registry.sent()[40].at.Sub(lists[19].at); gap < 90*time.Minute || gap > 111*time.Minute {
+		if gap := w.registry.sent()[40].at.Sub(lists[19].at); gap < 90*time.Minute ||
+			gap > 111*time.Minute {
 			t.Errorf("%s between sweeps over a restart", gap)
 		}
 	})
@@ -135,7 +147,8 @@ func TestSecondRequestForATagIsOfTheBudget(t *testing.T) {
 		defer w.run()()
 		s := w.rests("a")
 		// 61 requests, less what is let through at once.
-		if took, least := s.Finished.Sub(started), 58*2*time.Second; took < least || took > least+10*time.Second {
+		if took, least := s.Finished.Sub(started), 58*2*time.Second; took < least || took > least+
+			10*time.Second {
 			t.Errorf("it took %s, want about %s", took, least)
 		}
 		if s.Requests != 61 || s.News != 30 {
@@ -164,7 +177,8 @@ func TestBudgetIsOfTheRegistry(t *testing.T) {
 			ended[path] = w.rests(path).Finished.Sub(started)
 		}
 		// 61 requests each, less what is let through at once.
-		for path, least := range map[string]time.Duration{"a": 58 * 2 * time.Second, "b": 119 * 2 * time.Second, "c": 55 * time.Second} {
+		for path, least := range map[string]time.Duration{"a": 58 * 2 * time.Second,
+			"b": 119 * 2 * time.Second, "c": 55 * time.Second} {
 			if got := ended[path]; got < least || got > least+10*time.Second {
 				t.Errorf("%s took %s, want about %s", path, got, least)
 			}
@@ -180,7 +194,8 @@ func TestBudgetIsOfTheRegistry(t *testing.T) {
 					n++
 				}
 			}
-			if most := map[string]int{"registry.example": 33, "other.example": 66}[q.repo.Registry]; n > most {
+			if most := map[string]int{"registry.example": 33,
+				"other.example": 66}[q.repo.Registry]; n > most {
 				t.Fatalf("%d requests to %s within a minute", n, q.repo.Registry)
 			}
 		}
@@ -200,7 +215,9 @@ func TestRequest(t *testing.T) {
 		}
 		before := len(w.registry.sent())
 		_, err := w.r.Request([]pratique.Repository{repo("a"), repo("d")})
-		if pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), "registry.example/d is not") || !strings.Contains(err.Error(), "registry.example/b, registry.example/c") {
+		if pratique.KindOf(err) != pratique.Invalid ||
+			!strings.Contains(err.Error(), "registry.example/d is not") ||
+			!strings.Contains(err.Error(), "registry.example/b, registry.example/c") {
 			t.Error(err)
 		}
 		time.Sleep(time.Minute)
@@ -304,11 +321,15 @@ func TestConfigurationIsChecked(t *testing.T) {
 	}{
 		"no registry": {Config{Repositories: []Repository{{Repository: pratique.Repository{Path: "a"}}}}, "registry"},
 		"twice":       {Config{Repositories: []Repository{good, good}}, "twice"},
-		"pattern":     {Config{Repositories: []Repository{{Repository: repo("a"), Tags: []pratique.Glob{"["}}}}, "pattern"},
-		"interval":    {Config{Interval: -1}, "interval"},
-		"budget":      {Config{RequestsPerMinute: map[string]int{"registry.example": 0}}, "registry.example"},
+		"pattern": {Config{Repositories: []Repository{{Repository: repo("a"),
+			Tags: []pratique.Glob{"["}}}}, "pattern"},
+		"interval": {Config{Interval: -1}, "interval"},
+		"budget": {Config{RequestsPerMinute: map[string]int{"registry.example": 0}},
+			"registry.example"},
 	} {
-		if _, err := New(tt.config, newRegistry(), newIntake(), newBookmarks()); pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), tt.want) {
+		if _, err := New(tt.config, newRegistry(), newIntake(),
+			newBookmarks()); pratique.KindOf(err) != pratique.Invalid ||
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -356,7 +377,8 @@ func TestBookmarksThatFailCostOnlyRequests(t *testing.T) {
 		w.bookmarks.values["reconcile-tags/registry.example/a"] = []byte("[]")
 		w.trouble = nil
 		stop = w.run()
-		if s := w.rests("a"); s.Unchanged != 1 || len(w.trouble) != 2 || pratique.KindOf(w.trouble[0]) != pratique.Corrupt {
+		if s := w.rests("a"); s.Unchanged != 1 || len(w.trouble) != 2 ||
+			pratique.KindOf(w.trouble[0]) != pratique.Corrupt {
 			t.Errorf("%+v %v", s, w.trouble)
 		}
 		stop()

@@ -41,10 +41,12 @@ func TestInterruptedSweepGoesOnWhereItWas(t *testing.T) {
 				t.Errorf("%s was looked at %d times", tag, n)
 			}
 		}
-		if len(heads) != 500 || len(w.intake.found()) != 500 || s.Tags != 500 || s.News != 500 || !s.Started.Equal(started) {
+		if len(heads) != 500 || len(w.intake.found()) != 500 || s.Tags != 500 || s.News != 500 ||
+			!s.Started.Equal(started) {
 			t.Errorf("%d heads, %d found, %+v", len(heads), len(w.intake.found()), s)
 		}
-		if lists := len(w.registry.sent()) - len(w.registry.heads()); lists > 4+4 || s.Requests != len(w.registry.sent()) {
+		if lists := len(w.registry.sent()) - len(w.registry.heads()); lists > 4+4 ||
+			s.Requests != len(w.registry.sent()) {
 			t.Errorf("%d lists, %d requests of %d counted", lists, s.Requests, len(w.registry.sent()))
 		}
 	})
@@ -117,7 +119,8 @@ func TestAskedForSweepStartsAnew(t *testing.T) {
 		if _, err := w.r.Request(nil); err != nil {
 			t.Fatal(err)
 		}
-		if s := w.rests("a"); s.Tags != 10 || s.News != 6 || !slices.Contains(w.intake.found()[5:], "a:0") {
+		if s := w.rests("a"); s.Tags != 10 || s.News != 6 ||
+			!slices.Contains(w.intake.found()[5:], "a:0") {
 			t.Errorf("%+v %v", s, w.intake.found())
 		}
 	})
@@ -151,7 +154,8 @@ func TestRegistryThatDoesNotTakeItsQuestionAgain(t *testing.T) {
 // endless is a registry whose list has always another page.
 type endless struct{ *fakeRegistry }
 
-func (e endless) Tags(_ context.Context, r pratique.Repository, after, _ string) (pratique.TagPage, error) {
+func (e endless) Tags(_ context.Context, r pratique.Repository, after,
+	_ string) (pratique.TagPage, error) {
 	return pratique.TagPage{Next: after + "x"[:len(after)/1e6+1]}, e.enter(request{repo: r})
 }
 
@@ -171,7 +175,8 @@ func TestListWithoutEnd(t *testing.T) {
 		s := w.rests("a")
 		cancel()
 		<-done
-		if s.State != Failed || !strings.Contains(s.Error, "more than") || len(w.registry.sent()) != maxPages {
+		if s.State != Failed || !strings.Contains(s.Error, "more than") ||
+			len(w.registry.sent()) != maxPages {
 			t.Errorf("%+v after %d pages", s, len(w.registry.sent()))
 		}
 		if mark := string(w.bookmarks.values["reconcile/registry.example/a"]); strings.Contains(mark, "resume") {
@@ -205,7 +210,8 @@ func TestUnchangedListIsNotSentAgain(t *testing.T) {
 		}
 		// The list is the same, and a tag has moved all the same.
 		w.registry.push(repo("a"), "v2", "moved")
-		if s := sweep(); etag() == "" || s.News != 1 || s.Unchanged != 1 || s.Skipped[SkippedInvalid] != 1 {
+		if s := sweep(); etag() == "" || s.News != 1 || s.Unchanged != 1 ||
+			s.Skipped[SkippedInvalid] != 1 {
 			t.Errorf("the second: %q %+v", etag(), s)
 		}
 		w.registry.push(repo("a"), "v3", "v3")

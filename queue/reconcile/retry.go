@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	// How often a request is tried, while the registry's other repositories wait: for about a minute if there is no answer,
-	// less if there was none for the tag before, and longer if the registry asks to wait.
+	// How often a request is tried, while the registry's other repositories wait: for about a
+	// minute if there is no answer, less if there was none for the tag before, and longer if the
+	// registry asks to wait.
 	maxTries       = 7
 	maxBrokenTries = 2
 	maxSlowTries   = 10
@@ -25,7 +26,8 @@ const (
 	maxBackoff       = 5 * time.Minute
 )
 
-// transient reports whether the same request may succeed later. A denial may end too, but not by itself.
+// transient reports whether the same request may succeed later. A denial may end too, but not by
+// itself.
 func transient(err error) bool {
 	kind := pratique.KindOf(err)
 	return !kind.Permanent() && kind != pratique.Denied
@@ -34,7 +36,8 @@ func transient(err error) bool {
 // concernsAllTags reports whether an error does not concern one tag: a rate limit, or our own store.
 func concernsAllTags(err error) bool {
 	var own *storeError
-	return pratique.KindOf(err) == pratique.RateLimited || backoff.RetryAfter(err) > 0 || errors.As(err, &own)
+	return pratique.KindOf(err) == pratique.RateLimited || backoff.RetryAfter(err) > 0 ||
+		errors.As(err, &own)
 }
 
 // storeError is an error of our own store.
@@ -53,7 +56,8 @@ func (s *sweep) maxTriesOf(err error) int {
 	return maxTries
 }
 
-// retry calls try until it succeeds, fails for good, or has failed too often. Meanwhile the registry gets no other request.
+// retry calls try until it succeeds, fails for good, or has failed too often. Meanwhile the
+// registry gets no other request.
 func (s *sweep) retry(ctx context.Context, try func() error) error {
 	for tries := 1; ; tries++ {
 		err := try()
@@ -72,7 +76,8 @@ func (s *sweep) retry(ctx context.Context, try func() error) error {
 	}
 }
 
-// pause returns how long to wait after an error: as long as the registry asks, otherwise longer each time.
+// pause returns how long to wait after an error: as long as the registry asks, otherwise longer
+// each time.
 func pause(err error, tries int, random float64) time.Duration {
 	if asked := backoff.RetryAfter(err); asked > 0 {
 		wait := min(max(asked, minRetryAfter), maxRetryAfter)
@@ -89,7 +94,8 @@ func (s *sweep) wait(ctx context.Context, d time.Duration, cause error) error {
 	r := s.reconciler
 	until := r.config.Now().Add(d)
 	r.update(s.e, func(status *Status) {
-		status.State, status.RetryAt, status.Error = Waiting, until, pratique.Excerpt(cause.Error(), maxError)
+		status.State, status.RetryAt, status.Error = Waiting, until, pratique.Excerpt(cause.Error(),
+			maxError)
 	})
 	s.save(ctx)
 	if err := backoff.Sleep(ctx, d); err != nil {

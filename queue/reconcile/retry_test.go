@@ -19,8 +19,10 @@ func TestWaitsAsLongAsTheRegistrySays(t *testing.T) {
 		kind              pratique.Kind
 		told, least, most time.Duration
 	}{
-		"rate limited":        {pratique.RateLimited, 20 * time.Minute, 20 * time.Minute, 22 * time.Minute},
-		"unavailable":         {pratique.Unavailable, 5 * time.Minute, 5 * time.Minute, 330 * time.Second},
+		"rate limited": {pratique.RateLimited, 20 * time.Minute, 20 * time.Minute,
+			22 * time.Minute},
+		"unavailable": {pratique.Unavailable, 5 * time.Minute, 5 * time.Minute,
+			330 * time.Second},
 		"longer than we wait": {pratique.RateLimited, 48 * time.Hour, 24 * time.Hour, 1584 * time.Minute},
 		"until tomorrow":      {pratique.RateLimited, 20 * time.Hour, 20 * time.Hour, 22 * time.Hour},
 		"hardly at all":       {pratique.RateLimited, time.Millisecond, time.Second, 2 * time.Second},
@@ -38,7 +40,8 @@ func TestWaitsAsLongAsTheRegistrySays(t *testing.T) {
 				w.registry.before = func(q request) error {
 					if q.tag == "2" && refused.IsZero() {
 						refused = time.Now()
-						return pratique.Wrap(pratique.Unknown, "look up", "", throttled{pratique.Errorf(tt.kind, "head", "slow down"), tt.told})
+						return pratique.Wrap(pratique.Unknown, "look up", "",
+							throttled{pratique.Errorf(tt.kind, "head", "slow down"), tt.told})
 					}
 					return nil
 				}
@@ -46,7 +49,8 @@ func TestWaitsAsLongAsTheRegistrySays(t *testing.T) {
 				w.until("it was refused", func() bool { return !refused.IsZero() })
 				synctest.Wait()
 				s := w.status("a")
-				if wait := s.RetryAt.Sub(refused); s.State != Waiting || wait < tt.least || wait > tt.most || !strings.Contains(s.Error, "slow down") {
+				if wait := s.RetryAt.Sub(refused); s.State != Waiting || wait < tt.least ||
+					wait > tt.most || !strings.Contains(s.Error, "slow down") {
 					t.Errorf("%+v", s)
 				}
 				w.rests("a")
@@ -60,7 +64,8 @@ func TestWaitsAsLongAsTheRegistrySays(t *testing.T) {
 				if gap := next.Sub(refused); gap < tt.least || gap > tt.most {
 					t.Errorf("the registry was asked again after %s", gap)
 				}
-				if s := w.status("a"); s.State != Idle || s.Error != "" || !s.RetryAt.IsZero() || s.News != 5 || s.Requests != 7 {
+				if s := w.status("a"); s.State != Idle || s.Error != "" || !s.RetryAt.IsZero() ||
+					s.News != 5 || s.Requests != 7 {
 					t.Errorf("%+v", s)
 				}
 			})
@@ -77,7 +82,9 @@ func TestSweepThatWaitsForADayStopsAtOnce(t *testing.T) {
 			return throttled{pratique.Errorf(pratique.RateLimited, "head", "slow down"), 23 * time.Hour}
 		}
 		stop := w.run()
-		w.until("it waits", func() bool { return w.status("a").State == Waiting && !w.status("a").RetryAt.IsZero() })
+		w.until("it waits", func() bool {
+			return w.status("a").State == Waiting && !w.status("a").RetryAt.IsZero()
+		})
 		if wait := time.Until(w.status("a").RetryAt); wait < 22*time.Hour {
 			t.Errorf("it goes on in %s", wait)
 		}
@@ -106,7 +113,8 @@ func TestBacksOffWithoutAdvice(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		sent := w.registry.sent()
-		for i, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second} {
+		for i, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second,
+			8 * time.Second, 16 * time.Second} {
 			if gap := sent[i+1].at.Sub(sent[i].at); gap < want*9/10 || gap > want*11/10 {
 				t.Errorf("the wait %d is %s, want about %s", i+1, gap, want)
 			}
@@ -135,14 +143,16 @@ func TestPause(t *testing.T) {
 		{throttled{limited, 0}, 1, 0, 10 * time.Second},
 	} {
 		if got := pause(test.err, test.tries, test.random); got != test.want {
-			t.Errorf("%v, %d tries, random %v: %s, want %s", test.err, test.tries, test.random, got, test.want)
+			t.Errorf("%v, %d tries, random %v: %s, want %s", test.err, test.tries, test.random, got,
+				test.want)
 		}
 	}
 }
 
 func TestOutageInterruptsASweepAndTheNextGoesOn(t *testing.T) {
 	t.Parallel()
-	for name, kind := range map[string]pratique.Kind{"no answer": pratique.Unavailable, "limit": pratique.RateLimited} {
+	for name, kind := range map[string]pratique.Kind{"no answer": pratique.Unavailable,
+		"limit": pratique.RateLimited} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -160,7 +170,8 @@ func TestOutageInterruptsASweepAndTheNextGoesOn(t *testing.T) {
 				}
 				defer w.run()()
 				s := w.rests("a")
-				if s.State != Failed || !strings.Contains(s.Error, "no") || s.News != 30 || !s.RetryAt.IsZero() || s.Next.Before(s.Finished) {
+				if s.State != Failed || !strings.Contains(s.Error, "no") || s.News != 30 ||
+					!s.RetryAt.IsZero() || s.Next.Before(s.Finished) {
 					t.Errorf("%+v", s)
 				}
 				if took := s.Finished.Sub(s.Started); took > time.Hour {
@@ -169,18 +180,23 @@ func TestOutageInterruptsASweepAndTheNextGoesOn(t *testing.T) {
 				if s := w.rests("b"); s.State != Idle || s.News != 1 {
 					t.Errorf("%+v", s)
 				}
-				if len(w.trouble) != 1 || !strings.Contains(w.trouble[0].Error(), "registry.example/a") || pratique.KindOf(w.trouble[0]) != kind {
+				if len(w.trouble) != 1 ||
+					!strings.Contains(w.trouble[0].Error(), "registry.example/a") ||
+					pratique.KindOf(w.trouble[0]) != kind {
 					t.Errorf("trouble %v", w.trouble)
 				}
 				w.registry.answer(nil)
 				before := len(w.registry.heads())
 				w.until("the rest is found", func() bool { return len(w.intake.found()) == 51 })
-				for i, q := range slices.DeleteFunc(w.registry.heads()[before:], func(q request) bool { return q.repo != repo("a") })[:20] {
+				for i, q := range slices.DeleteFunc(w.registry.heads()[before:], func(q request) bool {
+					return q.repo != repo("a")
+				})[:20] {
 					if q.tag != fmt.Sprint(30+i) {
 						t.Fatalf("head %d is for %s", i, q.tag)
 					}
 				}
-				// What was passed before the outage may have changed during it: a whole sweep follows.
+				// What was passed before the outage may have changed during it: a whole sweep
+				// follows.
 				w.until("a whole sweep", func() bool { return w.status("a").Unchanged == 50 })
 			})
 		})
@@ -214,7 +230,8 @@ func TestRefusalEndsASweepUntilTheNext(t *testing.T) {
 				defer w.run()()
 				s := w.rests("a")
 				refusals := len(w.registry.sent())
-				if s.State != Failed || !strings.Contains(s.Error, "go away") || s.Finished.Sub(s.Started) > 10*time.Second || len(w.trouble) != 1 {
+				if s.State != Failed || !strings.Contains(s.Error, "go away") ||
+					s.Finished.Sub(s.Started) > 10*time.Second || len(w.trouble) != 1 {
 					t.Errorf("%+v %v", s, w.trouble)
 				}
 				time.Sleep(50 * time.Minute)
@@ -231,7 +248,8 @@ func TestRefusalEndsASweepUntilTheNext(t *testing.T) {
 	}
 }
 
-// A manifest that a registry has lost, or one of a kind we do not know, must not keep the other tags from being found.
+// A manifest that a registry has lost, or one of a kind we do not know, must not keep the other
+// tags from being found.
 func TestBrokenTagsArePassedOver(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -240,8 +258,10 @@ func TestBrokenTagsArePassedOver(t *testing.T) {
 			w.registry.push(repo("a"), fmt.Sprintf("%02d", i), "x")
 		}
 		broken := map[string]error{
-			"03": unavailable(), "04": unavailable(), "05": pratique.Errorf(pratique.Unknown, "head", "?"),
-			"10": pratique.Errorf(pratique.Invalid, "head", "sha512"), "11": pratique.Errorf(pratique.Corrupt, "head", "?"),
+			"03": unavailable(), "04": unavailable(), "05": pratique.Errorf(pratique.Unknown,
+				"head", "?"),
+			"10": pratique.Errorf(pratique.Invalid, "head", "sha512"),
+			"11": pratique.Errorf(pratique.Corrupt, "head", "?"),
 			"39": unavailable(),
 		}
 		w.registry.before = func(q request) error { return broken[q.tag] }
@@ -273,7 +293,8 @@ func TestRegistryThatHasOnlyItsListsStopsTheSweep(t *testing.T) {
 			return unavailable()
 		}
 		defer w.run()()
-		if s := w.rests("a"); s.State != Failed || s.Tags != maxBroken || s.Finished.Sub(s.Started) > 5*time.Minute {
+		if s := w.rests("a"); s.State != Failed || s.Tags != maxBroken ||
+			s.Finished.Sub(s.Started) > 5*time.Minute {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -281,7 +302,8 @@ func TestRegistryThatHasOnlyItsListsStopsTheSweep(t *testing.T) {
 
 func TestStoreThatDoesNotTakeAPushIsWaitedFor(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Invalid, pratique.Denied, pratique.NotFound} {
+	for _, kind := range []pratique.Kind{pratique.Unavailable, pratique.Invalid, pratique.Denied,
+		pratique.NotFound} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, "a")
 			w.registry.push(repo("a"), "v1", "v1")
@@ -289,7 +311,8 @@ func TestStoreThatDoesNotTakeAPushIsWaitedFor(t *testing.T) {
 			w.intake.refuse = pratique.Errorf(kind, "store", "/var/lib/secret.db is full")
 			defer w.run()()
 			w.until("it waits", func() bool { return w.status("a").State == Waiting })
-			if s := w.status("a"); strings.Contains(s.Error, "secret") || !strings.Contains(s.Error, "own store") {
+			if s := w.status("a"); strings.Contains(s.Error, "secret") ||
+				!strings.Contains(s.Error, "own store") {
 				t.Errorf("error %q", s.Error)
 			}
 			w.intake.mu.Lock()

@@ -74,7 +74,8 @@ type Status struct {
 
 // Totals count over all sweeps of a repository since the process began.
 type Totals struct {
-	// LastSuccess is when a sweep last succeeded, perhaps before the process began; zero if none did.
+	// LastSuccess is when a sweep last succeeded, perhaps before the process began; zero if none
+	// did.
 	LastSuccess time.Time
 	// AllNews counts published events, Failures failed sweeps.
 	AllNews, Failures uint64
@@ -108,19 +109,22 @@ func (r *Reconciler) Status() []Status {
 	return all
 }
 
-// Request requests sweeps now, of the given repositories or else of all, and returns which. They begin after the current
-// sweep of the registry, even if that is of the same repository, since it may have passed the tag in question. Requests
-// do not survive the process. A repository that is not configured is Invalid, and then nothing is requested.
+// Request requests sweeps now, of the given repositories or else of all, and returns which. They
+// begin after the current sweep of the registry, even if that is of the same repository, since it
+// may have passed the tag in question. Requests do not survive the process. A repository that is
+// not configured is Invalid, and then nothing is requested.
 func (r *Reconciler) Request(repos []pratique.Repository) ([]pratique.Repository, error) {
 	const op = "request reconciliation"
 	if len(r.entries) == 0 {
-		return nil, pratique.Errorf(pratique.Invalid, op, "no repository is configured to be reconciled: name them under reconcile.repositories")
+		return nil, pratique.Errorf(pratique.Invalid, op,
+			"no repository is configured to be reconciled: name them under reconcile.repositories")
 	}
 	var chosen []*entry
 	for _, repo := range repos {
 		e := r.find(repo)
 		if e == nil {
-			return nil, pratique.Errorf(pratique.Invalid, op, "%s is not configured to be reconciled: add it to reconcile.repositories; these are there: %s", repo, r.names())
+			return nil, pratique.Errorf(pratique.Invalid, op,
+				"%s is not configured to be reconciled: add it to reconcile.repositories; these are there: %s", repo, r.names())
 		}
 		chosen = append(chosen, e)
 	}

@@ -25,13 +25,15 @@ type sweep struct {
 	resumed  bool
 	unsaved  int  // tags checked since the bookmark was saved
 	reported bool // an unreadable tag
-	// broken counts the successive tags before this one for which the registry did not answer, though it answers otherwise.
+	// broken counts the successive tags before this one for which the registry did not answer,
+	// though it answers otherwise.
 	broken int
 	// proofs is nil in a sweep that does not cover the whole list.
 	proofs *proofs
 }
 
-// begin begins a sweep, or resumes an interrupted one unless a sweep was requested: that has to cover all tags.
+// begin begins a sweep, or resumes an interrupted one unless a sweep was requested: that has to
+// cover all tags.
 func begin(h *host, e *entry) *sweep {
 	r := h.reconciler
 	now := r.config.Now()
@@ -59,7 +61,9 @@ func (s *sweep) run(ctx context.Context) error {
 		if s.resumed && s.at.Page != "" && pratique.KindOf(err) == pratique.Invalid {
 			// The URL of the page has expired.
 			s.resumed, *s.at = false, position{}
-			s.reconciler.update(s.e, func(status *Status) { status.Tally = Tally{Requests: status.Requests} })
+			s.reconciler.update(s.e, func(status *Status) {
+				status.Tally = Tally{Requests: status.Requests}
+			})
 			continue
 		}
 		if err != nil {
@@ -98,7 +102,8 @@ func (s *sweep) list(ctx context.Context) (pratique.TagPage, error) {
 	case err != nil:
 		return pratique.TagPage{}, err
 	case page.NotModified && kept.ETag == "":
-		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, "list tags", "the registry answers 304 to an unconditional request")
+		return pratique.TagPage{}, pratique.Errorf(pratique.Corrupt, "list tags",
+			"the registry answers 304 to an unconditional request")
 	case page.NotModified:
 		return pratique.TagPage{Tags: kept.Tags, Invalid: kept.Invalid, ETag: kept.ETag}, nil
 	case s.at.Page == "":
@@ -161,8 +166,8 @@ func (s *sweep) tag(ctx context.Context, tag string) error {
 	return nil
 }
 
-// registryAnswers reports whether the registry answers for other requests than that of a tag. A single tag whose manifest is
-// lost must not keep the others from being checked.
+// registryAnswers reports whether the registry answers for other requests than that of a tag. A
+// single tag whose manifest is lost must not keep the others from being checked.
 func (s *sweep) registryAnswers(ctx context.Context) bool {
 	if s.spend(ctx) != nil {
 		return false
@@ -171,19 +176,21 @@ func (s *sweep) registryAnswers(ctx context.Context) bool {
 	return err == nil
 }
 
-// unreadable skips a tag, and reports only the first of a sweep: the others tend to have the same cause.
+// unreadable skips a tag, and reports only the first of a sweep: the others tend to have the same
+// cause.
 func (s *sweep) unreadable(tag string, err error) {
 	s.skip(SkippedUnreadable)
 	if s.reported {
 		return
 	}
 	s.reported = true
-	s.reconciler.config.OnError(pratique.Wrap(pratique.Unknown, "reconcile tag", s.e.Repository.Repository.String()+":"+tag, err))
+	s.reconciler.config.OnError(pratique.Wrap(pratique.Unknown, "reconcile tag",
+		s.e.Repository.Repository.String()+":"+tag, err))
 }
 
-// checkTag looks up what a tag names and publishes an event if that is new. When it was pushed is not known, nor whether it
-// should be deployed, so the event only refreshes places in Git that name this tag. What is known is read first, to detect
-// a report in the meantime.
+// checkTag looks up what a tag names and publishes an event if that is new. When it was pushed is
+// not known, nor whether it should be deployed, so the event only refreshes places in Git that name
+// this tag. What is known is read first, to detect a report in the meantime.
 func (s *sweep) checkTag(ctx context.Context, tag string) error {
 	r := s.reconciler
 	ref := pratique.ImageRef{Repository: s.e.Repository.Repository, Tag: tag}
@@ -206,7 +213,8 @@ func (s *sweep) checkTag(ctx context.Context, tag string) error {
 	}
 	ref.Digest = digest
 	stored, err := r.known.PublishUnlessChanged(ctx, pratique.Event{
-		Ref: ref, Source: s.e.Source, Priority: pratique.PriorityManual, RefreshOnly: true, ReceivedAt: r.config.Now().UTC(),
+		Ref: ref, Source: s.e.Source, Priority: pratique.PriorityManual, RefreshOnly: true,
+		ReceivedAt: r.config.Now().UTC(),
 	}, known)
 	switch {
 	case err != nil:
@@ -220,8 +228,8 @@ func (s *sweep) checkTag(ctx context.Context, tag string) error {
 	return nil
 }
 
-// storeFailed reports an error of our own store, whose text may name files, and returns one for the status. That is never
-// permanent, so that the tag is not skipped.
+// storeFailed reports an error of our own store, whose text may name files, and returns one for the
+// status. That is never permanent, so that the tag is not skipped.
 func (s *sweep) storeFailed(op string, ref pratique.ImageRef, err error) error {
 	s.reconciler.config.OnError(pratique.Wrap(pratique.Unknown, op, ref.String(), err))
 	kind := pratique.KindOf(err)

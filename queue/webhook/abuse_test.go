@@ -21,20 +21,25 @@ func TestDropped(t *testing.T) {
 	t.Parallel()
 	repository := `"repository":"team/app"`
 	for name, c := range map[string]struct{ body, reason string }{
-		"not JSON":          {`{"events":[`, "unreadable"},
-		"empty":             {``, "unreadable"},
-		"no events":         {`{}`, "unreadable"},
-		"null events":       {`{"events":null}`, "unreadable"},
-		"wrong type":        {`{"events":[{"id":7}]}`, "unreadable"},
-		"two values":        {`{"events":[]}{"events":[]}`, "unreadable"},
-		"duplicate key":     {changed(t, `"action":"push"`, `"action":"pull","action":"push"`), "unreadable"},
-		"not UTF-8":         {changed(t, `"ci"`, "\"\xff\""), "unreadable"},
-		"deep":              {`{"events":[],"x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + `}`, "unreadable"},
-		"10,000 events":     {`{"events":[` + strings.Repeat(`{},`, 9_999) + `{}]}`, "too-many-events"},
-		"too large":         {`{"events":[]}` + strings.Repeat(" ", 3<<20), "body-too-large"},
-		"forged host":       {changed(t, `"host":"registry.example.com"`, `"host":"169.254.169.254"`), "host"},
-		"longer host":       {changed(t, `"host":"registry.example.com"`, `"host":"registry.example.com.evil.org"`), "host"},
-		"host with port":    {changed(t, `"host":"registry.example.com"`, `"host":"registry.example.com:444"`), "host"},
+		"not JSON":    {`{"events":[`, "unreadable"},
+		"empty":       {``, "unreadable"},
+		"no events":   {`{}`, "unreadable"},
+		"null events": {`{"events":null}`, "unreadable"},
+		"wrong type":  {`{"events":[{"id":7}]}`, "unreadable"},
+		"two values":  {`{"events":[]}{"events":[]}`, "unreadable"},
+		"duplicate key": {changed(t, `"action":"push"`, `"action":"pull","action":"push"`),
+			"unreadable"},
+		"not UTF-8": {changed(t, `"ci"`, "\"\xff\""), "unreadable"},
+		"deep": {`{"events":[],"x":` + strings.Repeat("[", 100_000) +
+			strings.Repeat("]", 100_000) + `}`, "unreadable"},
+		"10,000 events": {`{"events":[` + strings.Repeat(`{},`, 9_999) + `{}]}`, "too-many-events"},
+		"too large":     {`{"events":[]}` + strings.Repeat(" ", 3<<20), "body-too-large"},
+		"forged host": {changed(t, `"host":"registry.example.com"`,
+			`"host":"169.254.169.254"`), "host"},
+		"longer host": {changed(t, `"host":"registry.example.com"`,
+			`"host":"registry.example.com.evil.org"`), "host"},
+		"host with port": {changed(t, `"host":"registry.example.com"`,
+			`"host":"registry.example.com:444"`), "host"},
 		"no host":           {changed(t, `"host":"registry.example.com"`, `"host":""`), "host"},
 		"other repository":  {changed(t, repository, `"repository":"other/app"`), "repository"},
 		"deeper repository": {changed(t, repository, `"repository":"team/app/sub"`), "repository"},
@@ -55,7 +60,8 @@ func TestDropped(t *testing.T) {
 			if len(f.drops) != 1 || f.drops[0].Reason != c.reason || f.drops[0].Detail == "" {
 				t.Errorf("drops %+v, want one for %s", f.drops, c.reason)
 			}
-			if len(out.Dropped) != 1 || out.Dropped[0].Reason != c.reason || f.counts["dropped:"+c.reason] != 1 {
+			if len(out.Dropped) != 1 || out.Dropped[0].Reason != c.reason ||
+				f.counts["dropped:"+c.reason] != 1 {
 				t.Errorf("answer %+v, counts %v", out, f.counts)
 			}
 			if len(f.drops[0].Detail) > 300 {
@@ -109,7 +115,8 @@ func TestHundredMegabytes(t *testing.T) {
 				t.Errorf("%s, chunked %v: the client could send %d bytes", name, chunked, n)
 			}
 			f.mu.Lock()
-			if c.reason != "" && (len(f.drops) != 1 || f.drops[0].Reason != c.reason) || c.reason == "" && len(f.drops) > 0 {
+			if c.reason != "" && (len(f.drops) != 1 || f.drops[0].Reason != c.reason) ||
+				c.reason == "" && len(f.drops) > 0 {
 				t.Errorf("%s, chunked %v: drops %v", name, chunked, f.drops)
 			}
 			f.mu.Unlock()
@@ -135,19 +142,28 @@ func TestRefused(t *testing.T) {
 		"empty secret": {func(r *http.Request) { r.Header.Set("Authorization", "") }, 401},
 		"wrong secret": {func(r *http.Request) { r.Header.Set("Authorization", secret+"x") }, 401},
 		"prefix of it": {func(r *http.Request) { r.Header.Set("Authorization", secret[:20]) }, 401},
-		"bare secret":  {func(r *http.Request) { r.Header.Set("Authorization", strings.TrimPrefix(secret, "Bearer ")) }, 401},
-		"two of them":  {func(r *http.Request) { r.Header.Add("Authorization", secret) }, 401},
-		"other header": {func(r *http.Request) { r.Header.Del("Authorization"); r.Header.Set("X-Token", secret) }, 401},
-		"get":          {func(r *http.Request) { r.Method = http.MethodGet }, 405},
-		"gzip":         {func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, 415},
-		"form":         {func(r *http.Request) { r.Header.Set("Content-Type", "application/x-www-form-urlencoded") }, 415},
+		"bare secret": {func(r *http.Request) {
+			r.Header.Set("Authorization", strings.TrimPrefix(secret, "Bearer "))
+		}, 401},
+		"two of them": {func(r *http.Request) { r.Header.Add("Authorization", secret) }, 401},
+		"other header": {func(r *http.Request) {
+			r.Header.Del("Authorization")
+			r.Header.Set("X-Token", secret)
+		}, 401},
+		"get":  {func(r *http.Request) { r.Method = http.MethodGet }, 405},
+		"gzip": {func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, 415},
+		"form": {func(r *http.Request) {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}, 415},
 		"no type":      {func(r *http.Request) { r.Header.Del("Content-Type") }, 415},
 		"no such hook": {func(r *http.Request) { r.URL.Path = "/webhooks/other" }, 404},
 		"rotated":      {func(r *http.Request) { r.Header.Set("Authorization", nextSecret) }, 202},
 		"old type": {func(r *http.Request) {
 			r.Header.Set("Content-Type", "application/vnd.docker.distribution.events.v1+json")
 		}, 202},
-		"type and more": {func(r *http.Request) { r.Header.Set("Content-Type", "Application/JSON; charset=utf-8") }, 202},
+		"type and more": {func(r *http.Request) {
+			r.Header.Set("Content-Type", "Application/JSON; charset=utf-8")
+		}, 202},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -156,7 +172,8 @@ func TestRefused(t *testing.T) {
 			if status != c.want {
 				t.Fatalf("status %d, want %d", status, c.want)
 			}
-			if status >= 400 && (header.Get("Content-Type") != "application/problem+json" || out.Detail == "" || len(f.events) > 0) {
+			if status >= 400 && (header.Get("Content-Type") != "application/problem+json" ||
+				out.Detail == "" || len(f.events) > 0) {
 				t.Errorf("header %v, %+v, events %v", header, out, f.events)
 			}
 		})
@@ -180,7 +197,8 @@ func TestWrongCredentialsAreExplainedAndCounted(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	body := w.Body.String()
-	if w.Code != http.StatusUnauthorized || !strings.Contains(body, "header Authorization") || !strings.Contains(body, `whole configured value, for example \"Bearer …\"`) {
+	if w.Code != http.StatusUnauthorized || !strings.Contains(body, "header Authorization") ||
+		!strings.Contains(body, `whole configured value, for example \"Bearer …\"`) {
 		t.Errorf("%d %s", w.Code, body)
 	}
 	if strings.Contains(body, "0123456789") {
@@ -229,7 +247,8 @@ func TestStopLosesNothingThatArrived(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		stop()
-		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/webhooks/main", strings.NewReader(c.body))
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/webhooks/main",
+			strings.NewReader(c.body))
 		r.SetPathValue("name", "main")
 		r.Header.Set("Authorization", secret)
 		r.Header.Set("Content-Type", eventsType)
@@ -297,16 +316,19 @@ func TestSlowSendersDoNotKeepOthersOut(t *testing.T) {
 	for range 100 {
 		sendPartOfBody(t, f)
 	}
-	if status, _, _ := f.send(t, strings.NewReader(file(t, "push.json")), nil); status != http.StatusAccepted {
+	if status, _, _ := f.send(t, strings.NewReader(file(t, "push.json")),
+		nil); status != http.StatusAccepted {
 		t.Errorf("status %d", status)
 	}
 }
 
-// Strangers may fill the room for bodies that are to be signed; a sender that has shown who it is gets through.
+// Strangers may fill the room for bodies that are to be signed; a sender that has shown who it is
+// gets through.
 func TestStrangersDoNotKeepSendersOut(t *testing.T) {
 	t.Parallel()
 	f := &fixture{}
-	signed := webhook.Receiver{Name: "signed", Format: "ghcr", Registry: "ghcr.io", Auth: webhook.Auth{Secrets: []string{"0123456789abcdef"}}}
+	signed := webhook.Receiver{Name: "signed", Format: "ghcr", Registry: "ghcr.io",
+		Auth: webhook.Auth{Secrets: []string{"0123456789abcdef"}}}
 	c := f.config(receiver())
 	c.Receivers, c.Limits.Memory = append(c.Receivers, signed), 256<<10
 	s := httptest.NewServer(mount(t, c))
@@ -318,7 +340,8 @@ func TestStrangersDoNotKeepSendersOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = conn.Close() })
-		fmt.Fprintf(conn, "POST /webhooks/signed HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=%064d\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n%s",
+		fmt.Fprintf(conn,
+			"POST /webhooks/signed HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=%064d\r\nContent-Type: application/json\r\nContent-Length: 200000\r\n\r\n%s",
 			0, strings.Repeat(" ", 100_000))
 	}
 	full := func() bool { // of what strangers sent
@@ -363,8 +386,11 @@ func TestPanicOfAParserIsADrop(t *testing.T) {
 		r.Auth = webhook.Auth{Insecure: true}
 		r.Parse = func(http.Header, []byte) ([]webhook.Notification, error) { panic("as told") }
 	})
-	status, _, out := f.send(t, strings.NewReader(`{}`), func(r *http.Request) { r.Header.Set("Content-Type", "application/json") })
-	if status != http.StatusBadRequest || len(out.Dropped) != 1 || out.Dropped[0].Reason != "unreadable" || string(f.bodies[0]) != "{}" {
+	status, _, out := f.send(t, strings.NewReader(`{}`), func(r *http.Request) {
+		r.Header.Set("Content-Type", "application/json")
+	})
+	if status != http.StatusBadRequest || len(out.Dropped) != 1 ||
+		out.Dropped[0].Reason != "unreadable" || string(f.bodies[0]) != "{}" {
 		t.Errorf("status %d, %+v", status, out)
 	}
 }
@@ -373,7 +399,8 @@ func TestPanicOfAParserIsADrop(t *testing.T) {
 func TestAnswersKeepInternalsToThemselves(t *testing.T) {
 	t.Parallel()
 	f := serve(t, nil)
-	f.fail = pratique.Errorf(pratique.Unavailable, "publish", "write /var/lib/pratique/outbox.db: no space left on device")
+	f.fail = pratique.Errorf(pratique.Unavailable, "publish",
+		"write /var/lib/pratique/outbox.db: no space left on device")
 	status, _, out := f.send(t, strings.NewReader(file(t, "push.json")), nil)
 	if status != http.StatusServiceUnavailable || strings.Contains(out.Detail, "/var/lib") {
 		t.Errorf("status %d, %q", status, out.Detail)
@@ -391,7 +418,8 @@ func TestBodiesInMemoryAreBounded(t *testing.T) {
 	if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
 		t.Errorf("status %d", status)
 	}
-	if status, _, _ := f.send(t, strings.NewReader(file(t, "push.json")), nil); status != http.StatusAccepted {
+	if status, _, _ := f.send(t, strings.NewReader(file(t, "push.json")),
+		nil); status != http.StatusAccepted {
 		t.Errorf("after it: status %d", status)
 	}
 }
@@ -399,13 +427,15 @@ func TestBodiesInMemoryAreBounded(t *testing.T) {
 // sendPartOfBody sends a request with the first byte of its body.
 func sendPartOfBody(t *testing.T, f *fixture) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(f.url, "http://"), "/webhooks/main"))
+	conn, err := net.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(f.url, "http://"),
+		"/webhooks/main"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
 	_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
-	fmt.Fprintf(conn, "POST /webhooks/main HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{",
+	fmt.Fprintf(conn,
+		"POST /webhooks/main HTTP/1.1\r\nHost: x\r\nAuthorization: %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n{",
 		secret, eventsType, 1001)
 	return conn
 }
@@ -417,7 +447,8 @@ func TestNewRefuses(t *testing.T) {
 		"empty secret": func(r *webhook.Receiver) { r.Auth.Secrets = []string{""} },
 		"short secret": func(r *webhook.Receiver) { r.Auth.Secrets = []string{"Bearer 0123456789abcde"} },
 		"basic, no password": func(r *webhook.Receiver) {
-			r.Auth = webhook.Auth{Method: webhook.MethodBasic, Secrets: []string{"pratique-webhook-user:"}}
+			r.Auth = webhook.Auth{Method: webhook.MethodBasic,
+				Secrets: []string{"pratique-webhook-user:"}}
 		},
 		"basic, no colon": func(r *webhook.Receiver) {
 			r.Auth = webhook.Auth{Method: webhook.MethodBasic, Secrets: []string{"0123456789abcdefghij"}}
@@ -474,7 +505,8 @@ func TestTimeToReadIsNotTimeToPublish(t *testing.T) {
 	t.Cleanup(s.Close)
 	f.url = s.URL + "/webhooks/main"
 	for range 2 { // the second uses the connection again
-		if status, _, _ := f.send(t, strings.NewReader(file(t, "push.json")), nil); status != http.StatusAccepted {
+		if status, _, _ := f.send(t, strings.NewReader(file(t, "push.json")),
+			nil); status != http.StatusAccepted {
 			t.Errorf("status %d", status)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 
 func acr() Format {
 	return Format{
-		Name: "acr", Sender: "Azure Container Registry", Methods: []Method{MethodHeader, MethodBearer, MethodBasic},
+		Name: "acr", Sender: "Azure Container Registry", Methods: []Method{MethodHeader,
+			MethodBearer, MethodBasic},
 		HostNamed: true, contentTypes: []string{"application/json"}, parse: parseACR,
 		Answers: Answers{
 			Retries: "nothing",
@@ -26,11 +27,12 @@ func acr() Format {
 func eventgrid() Format {
 	return Format{
 		Name: "eventgrid", Sender: "Azure Container Registry through Event Grid",
-		// Only the URL and Entra's tokens are known to come with the handshake as well as with events; of headers that
-		// one adds oneself Azure says no more than that events have them.
+		// Only the URL and Entra's tokens are known to come with the handshake as well as with
+		// events; of headers that one adds oneself Azure says no more than that events have them.
 		Methods: []Method{MethodOIDC, MethodHeader, MethodURL}, HostNamed: true,
-		contentTypes: []string{"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"},
-		parse:        parseEventGrid, handshake: handshakeEventGrid, webhookOptions: true,
+		contentTypes: []string{"application/json", "application/cloudevents+json",
+			"application/cloudevents-batch+json"},
+		parse: parseEventGrid, handshake: handshakeEventGrid, webhookOptions: true,
 		Answers: Answers{
 			Retries: "every answer but 200 to 204, and none within 30 seconds: for 24 hours, up to 30 times",
 			Loses:   "what is answered with 400, 401, 403 or 413, and what still fails after 24 hours, unless a container for dead letters is given",
@@ -38,7 +40,8 @@ func eventgrid() Format {
 	}
 }
 
-// parseACR reads the event of a native webhook, which is that of CNCF Distribution without its envelope.
+// parseACR reads the event of a native webhook, which is that of CNCF Distribution without its
+// envelope.
 func parseACR(_ http.Header, body []byte) ([]Notification, error) {
 	var e distributionEvent
 	if err := unmarshalStrict(body, &e); err != nil {
@@ -120,8 +123,8 @@ func (e gridEvent) notification() (Notification, error) {
 	return n, nil
 }
 
-// push reads the data, which is that of a native webhook. The id is the outer one, which is the same when Event Grid
-// retries.
+// push reads the data, which is that of a native webhook. The id is the outer one, which is the
+// same when Event Grid retries.
 func (e gridEvent) push(n Notification) (Notification, error) {
 	if len(e.Data) == 0 {
 		return n, errors.New(`no "data"`)
@@ -141,8 +144,8 @@ func (e gridEvent) push(n Notification) (Notification, error) {
 	return pushed, nil
 }
 
-// handshakeEventGrid answers the handshake of Event Grid's own schema with its code. The URL in it is for people.
-// CloudEvents have another handshake, which needs no body.
+// handshakeEventGrid answers the handshake of Event Grid's own schema with its code. The URL in it
+// is for people. CloudEvents have another handshake, which needs no body.
 func handshakeEventGrid(_ http.Header, body []byte) *handshake {
 	elements, err := gridElements(body)
 	if err != nil || len(elements) != 1 {

@@ -12,11 +12,13 @@ import (
 
 const jfrogHeader = "X-JFrog-Event-Auth"
 
-// artifactory sends either the secret itself or a signature, in the same header, as its webhook is configured. The receiver
-// accepts only the configured one: a signature that somebody has seen must not pass for the secret.
+// artifactory sends either the secret itself or a signature, in the same header, as its webhook is
+// configured. The receiver accepts only the configured one: a signature that somebody has seen must
+// not pass for the secret.
 func artifactory() Format {
 	return Format{
-		Name: "artifactory", Sender: "JFrog Artifactory", Methods: []Method{MethodHMACSHA256, MethodHeader},
+		Name: "artifactory", Sender: "JFrog Artifactory", Methods: []Method{MethodHMACSHA256,
+			MethodHeader},
 		signature: signatureFormat{header: jfrogHeader}, header: jfrogHeader,
 		KeyIsPrefix: true, contentTypes: []string{"application/json"}, parse: parseArtifactory,
 		Answers: Answers{
@@ -87,8 +89,9 @@ func artifactoryAction(eventType string) Action {
 	return ActionOther
 }
 
-// readArtifactory takes the image from the path of its manifest, IMAGE/TAG/manifest.json or list.manifest.json, whose
-// checksum is the digest. What was pushed by digest has the digest where the tag is.
+// readArtifactory takes the image from the path of its manifest, IMAGE/TAG/manifest.json or
+// list.manifest.json, whose checksum is the digest. What was pushed by digest has the digest where
+// the tag is.
 func (n *Notification) readArtifactory(data artifactoryData) error {
 	switch {
 	case data.RepoKey == "":
@@ -101,13 +104,15 @@ func (n *Notification) readArtifactory(data artifactoryData) error {
 	parts := strings.Split(data.Path, "/")
 	last := len(parts) - 1
 	if last < 2 || parts[last] != "manifest.json" && parts[last] != "list.manifest.json" {
-		return fmt.Errorf(`path %q: want IMAGE/TAG/manifest.json or IMAGE/TAG/list.manifest.json`, pratique.Clip(data.Path))
+		return fmt.Errorf(`path %q: want IMAGE/TAG/manifest.json or IMAGE/TAG/list.manifest.json`,
+			pratique.Clip(data.Path))
 	}
 	n.Key, n.Repository, n.Digest = data.RepoKey, strings.Join(parts[:last-1], "/"), "sha256:"+data.SHA256
 	folder := parts[last-1]
 	switch {
 	case data.Tag != "" && data.Tag != folder:
-		return fmt.Errorf("tag %q is not that of path %q", pratique.Clip(data.Tag), pratique.Clip(data.Path))
+		return fmt.Errorf("tag %q is not that of path %q", pratique.Clip(data.Tag),
+			pratique.Clip(data.Path))
 	case folder == n.Digest || folder == "sha256__"+data.SHA256:
 	default:
 		n.Tag = folder
@@ -115,7 +120,8 @@ func (n *Notification) readArtifactory(data artifactoryData) error {
 	return nil
 }
 
-// hostOf returns the host of a URL that a sender names as its own. It returns other text unchanged, which matches no host.
+// hostOf returns the host of a URL that a sender names as its own. It returns other text unchanged,
+// which matches no host.
 func hostOf(address string) string {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" {

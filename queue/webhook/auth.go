@@ -39,12 +39,13 @@ const (
 type Auth struct {
 	// Method defaults to the first of the format.
 	Method Method
-	// Header is the name of the header that carries the secret or the signature; default that of the method, or the
-	// sender's own.
+	// Header is the name of the header that carries the secret or the signature; default that of
+	// the method, or the sender's own.
 	Header string
 	// Prefix precedes the hexadecimal digits of a signature; default the sender's own.
 	Prefix string
-	// Secrets are all valid, two while one is rotated; see [Handler.SetSecrets]. They have at least 16 characters.
+	// Secrets are all valid, two while one is rotated; see [Handler.SetSecrets]. They have at least
+	// 16 characters.
 	Secrets []string
 	// Tokens verifies the tokens of [MethodOIDC], which has no secrets.
 	Tokens TokenVerifier
@@ -52,8 +53,8 @@ type Auth struct {
 	Insecure bool
 }
 
-// TokenVerifier checks an Authorization header. The error is Denied if the token is not valid, and Unavailable if that
-// cannot be found out now.
+// TokenVerifier checks an Authorization header. The error is Denied if the token is not valid, and
+// Unavailable if that cannot be found out now.
 type TokenVerifier interface {
 	Verify(ctx context.Context, authorization string) error
 }
@@ -63,8 +64,8 @@ type signatureFormat struct{ header, prefix string }
 
 const minSecret = 16
 
-// authenticator authenticates requests. It compares hashes in constant time, which hides content and length of a secret.
-// Its secrets may change while requests are checked.
+// authenticator authenticates requests. It compares hashes in constant time, which hides content
+// and length of a secret. Its secrets may change while requests are checked.
 type authenticator struct {
 	method   Method
 	header   string
@@ -86,12 +87,14 @@ func newAuthenticator(a Auth, f Format) (*authenticator, error) {
 		out.method = f.Methods[0]
 	}
 	if !slices.Contains(f.Methods, out.method) {
-		return nil, fmt.Errorf("auth: %s does not support %q: want one of %v", f.Name, out.method, f.Methods)
+		return nil, fmt.Errorf("auth: %s does not support %q: want one of %v", f.Name, out.method,
+			f.Methods)
 	}
 	out.header = a.Header
 	switch {
 	case out.signs():
-		out.header, out.prefix = cmp.Or(a.Header, f.signature.header), cmp.Or(a.Prefix, f.signature.prefix)
+		out.header, out.prefix = cmp.Or(a.Header, f.signature.header),
+			cmp.Or(a.Prefix, f.signature.prefix)
 		if out.header == "" {
 			return nil, errors.New("auth: say in which header the signature is")
 		}
@@ -180,7 +183,8 @@ func dummy() *authenticator {
 // SignsBody reports whether the sender signs bodies, and so no headers.
 func (m Method) SignsBody() bool { return m == MethodHMACSHA256 || m == MethodHMACSHA1 }
 
-// signsBody is [Method.SignsBody] of the method, or of the format's default where none is configured.
+// signsBody is [Method.SignsBody] of the method, or of the format's default where none is
+// configured.
 func (a Auth) signsBody(format string) bool {
 	if f, ok := formatsByName()[format]; ok && a.Method == "" {
 		return f.Methods[0].SignsBody()
@@ -190,8 +194,8 @@ func (a Auth) signsBody(format string) bool {
 
 func (a *authenticator) signs() bool { return a.method.SignsBody() }
 
-// admits checks a request before its body is read. A signature must be there; [authenticator.signed] verifies it. The
-// error is nil, Denied or Unavailable.
+// admits checks a request before its body is read. A signature must be there;
+// [authenticator.signed] verifies it. The error is nil, Denied or Unavailable.
 func (a *authenticator) admits(r *http.Request) error {
 	switch {
 	case a.insecure:
@@ -227,7 +231,8 @@ func (a *authenticator) match(presented string) error {
 	if found == 1 {
 		return nil
 	}
-	return pratique.Errorf(pratique.Denied, "authenticate", "the header %s is missing or wrong: it must hold %s", a.header, a.wanted())
+	return pratique.Errorf(pratique.Denied, "authenticate",
+		"the header %s is missing or wrong: it must hold %s", a.header, a.wanted())
 }
 
 func (a *authenticator) wanted() string {
@@ -275,7 +280,8 @@ func (a *authenticator) signed(h http.Header, body []byte) error {
 		found |= subtle.ConstantTimeCompare(mac.Sum(nil), presented)
 	}
 	if found == 0 {
-		return pratique.Errorf(pratique.Denied, "authenticate", "the signature in %s is not that of the body with the configured secret", a.header)
+		return pratique.Errorf(pratique.Denied, "authenticate",
+			"the signature in %s is not that of the body with the configured secret", a.header)
 	}
 	return nil
 }

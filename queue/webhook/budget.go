@@ -28,8 +28,8 @@ func (b *budget) release(n int64) { b.used.Add(-n) }
 // initialStep is acquired before the first byte of a body arrives.
 const initialStep = 4 << 10
 
-// read reads a whole body. It acquires bytes as they arrive, not what was announced, so that a sender that sends nothing
-// holds next to nothing. The caller releases held in any case.
+// read reads a whole body. It acquires bytes as they arrive, not what was announced, so that a
+// sender that sends nothing holds next to nothing. The caller releases held in any case.
 func (b *budget) read(r io.Reader) (body []byte, held int64, err error) {
 	var all bytes.Buffer
 	for step := int64(initialStep); ; step = held {

@@ -60,7 +60,8 @@ func readEnclosed(envelope cloudEvent) (Notification, error) {
 		return Notification{}, err
 	}
 	if c := e.Context; c != nil && c.Type != envelope.Type {
-		return Notification{}, fmt.Errorf("the type is %q outside and %q inside", pratique.Clip(envelope.Type), pratique.Clip(c.Type))
+		return Notification{}, fmt.Errorf("the type is %q outside and %q inside",
+			pratique.Clip(envelope.Type), pratique.Clip(c.Type))
 	}
 	return e.notification()
 }
@@ -74,7 +75,8 @@ func (e cdEvent) notification() (Notification, error) {
 	}
 	action, err := cdAction(e.Context.Type)
 	n := Notification{
-		ID: e.Context.ID + " " + e.Context.Source, Action: action, Actor: e.Subject.Content.User, At: parseTime(e.Context.Timestamp),
+		ID: e.Context.ID + " " + e.Context.Source, Action: action, Actor: e.Subject.Content.User,
+		At: parseTime(e.Context.Timestamp),
 	}
 	if err == nil && action == ActionPush {
 		err = n.readPurl(e.Subject.ID)
@@ -82,7 +84,8 @@ func (e cdEvent) notification() (Notification, error) {
 	return n, err
 }
 
-// cdAction reads a type such as dev.cdevents.artifact.published.0.3.0. A packaged artifact is not in a registry yet.
+// cdAction reads a type such as dev.cdevents.artifact.published.0.3.0. A packaged artifact is not
+// in a registry yet.
 func cdAction(name string) (Action, error) {
 	rest, ok := strings.CutPrefix(name, "dev.cdevents")
 	if !ok {
@@ -103,8 +106,8 @@ func cdAction(name string) (Action, error) {
 	return ActionOther, nil
 }
 
-// readPurl reads pkg:oci/app@sha256:…?repository_url=registry.example.com/team/app&tag=1.4.2. The name is the last part
-// of the path, which is complete in the qualifier.
+// readPurl reads pkg:oci/app@sha256:…?repository_url=registry.example.com/team/app&tag=1.4.2. The
+// name is the last part of the path, which is complete in the qualifier.
 func (n *Notification) readPurl(text string) error {
 	if text == "" {
 		return errors.New(`no "subject.id"`)

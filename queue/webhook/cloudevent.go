@@ -14,8 +14,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// cloudEvent is a CloudEvent 1.0, in any of the three modes of the HTTP binding: binary (attributes in the header, the
-// data is the body), structured, and a batch of structured ones.
+// cloudEvent is a CloudEvent 1.0, in any of the three modes of the HTTP binding: binary (attributes
+// in the header, the data is the body), structured, and a batch of structured ones.
 type cloudEvent struct {
 	SpecVersion string         `json:"specversion"`
 	ID          string         `json:"id"`
@@ -34,10 +34,11 @@ const (
 // cloudEventTypes are those of the three modes; data of an image is JSON.
 var cloudEventTypes = []string{"application/json", structuredType, batchType}
 
-// readCloudEvents finds the mode in the content type, as the binding says. Otherwise attributes in the header mean binary,
-// and without any the body decides: it may come from NATS or from a file. An unreadable event of a batch is a notification
-// with an error, any other is an error.
-func readCloudEvents(h http.Header, body []byte, read func(cloudEvent) (Notification, error)) ([]Notification, error) {
+// readCloudEvents finds the mode in the content type, as the binding says. Otherwise attributes in
+// the header mean binary, and without any the body decides: it may come from NATS or from a file.
+// An unreadable event of a batch is a notification with an error, any other is an error.
+func readCloudEvents(h http.Header, body []byte, read func(cloudEvent) (Notification,
+	error)) ([]Notification, error) {
 	contentType, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	binary := isBinary(h)
 	list := contentType != structuredType && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("["))
@@ -96,7 +97,8 @@ func isBinary(h http.Header) bool {
 
 func hasCloudEventHeader(h http.Header) bool { return len(h["Ce-Type"])+len(h["Ce-Specversion"]) > 0 }
 
-// binaryCloudEvent reads the attributes from the header. It refuses duplicates, of which programs choose differently.
+// binaryCloudEvent reads the attributes from the header. It refuses duplicates, of which programs
+// choose differently.
 func binaryCloudEvent(h http.Header, body []byte) (cloudEvent, error) {
 	e := cloudEvent{Data: body}
 	for _, attribute := range []struct {

@@ -72,13 +72,14 @@ func (n *Notification) readImage(e cloudEvent) error {
 	case data.Tag == "" && data.Digest == "":
 		return errors.New(`neither "tag" nor "digest" in the data`)
 	}
-	n.Host, n.Repository, n.Tag, n.Digest = bareHost(data.RegistryURL), data.Repository, data.Tag, data.Digest
+	n.Host, n.Repository, n.Tag, n.Digest = bareHost(data.RegistryURL), data.Repository, data.Tag,
+		data.Digest
 	n.MediaType, n.Actor = data.MediaType, data.Actor
 	return nil
 }
 
-// bareHost removes the scheme and a trailing slash from the name of a registry. What else remains matches no configured
-// host.
+// bareHost removes the scheme and a trailing slash from the name of a registry. What else remains
+// matches no configured host.
 func bareHost(text string) string {
 	for _, scheme := range []string{"https://", "http://"} {
 		text = strings.TrimPrefix(text, scheme)

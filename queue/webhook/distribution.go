@@ -12,7 +12,8 @@ import (
 
 func distribution() Format {
 	return Format{
-		Name: "distribution", Sender: "CNCF Distribution", Methods: []Method{MethodHeader, MethodBearer, MethodBasic},
+		Name: "distribution", Sender: "CNCF Distribution", Methods: []Method{MethodHeader,
+			MethodBearer, MethodBasic},
 		HostNamed: true, contentTypes: distributionTypes, parse: parseDistribution,
 		Answers: Answers{
 			Refused: http.StatusOK,
@@ -87,8 +88,10 @@ func parseDistribution(_ http.Header, body []byte) ([]Notification, error) {
 // notification also serves Azure, whose native webhook sends one event without an envelope.
 func (e distributionEvent) notification() Notification {
 	n := Notification{
-		ID: e.ID, Action: Action(e.Action), Host: e.Request.Host, Repository: e.Target.Repository, Tag: e.Target.Tag,
-		Digest: e.Target.Digest, MediaType: e.Target.MediaType, Actor: e.Actor.Name, At: parseTime(e.Timestamp),
+		ID: e.ID, Action: Action(e.Action), Host: e.Request.Host, Repository: e.Target.Repository,
+		Tag:    e.Target.Tag,
+		Digest: e.Target.Digest, MediaType: e.Target.MediaType, Actor: e.Actor.Name,
+		At: parseTime(e.Timestamp),
 	}
 	if n.MediaType == "application/octet-stream" {
 		n.Action = actionBlob

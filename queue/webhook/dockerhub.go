@@ -20,8 +20,9 @@ func dockerhub() Format {
 	}
 }
 
-// parseDockerHub reads a push, the only kind of event. The payload has no registry, digest or id: the push of a multi-platform
-// image causes several equal requests. Its callback_url is obsolete, and never called.
+// parseDockerHub reads a push, the only kind of event. The payload has no registry, digest or id:
+// the push of a multi-platform image causes several equal requests. Its callback_url is obsolete,
+// and never called.
 func parseDockerHub(_ http.Header, body []byte) ([]Notification, error) {
 	var p struct {
 		Push struct {
@@ -44,7 +45,8 @@ func parseDockerHub(_ http.Header, body []byte) ([]Notification, error) {
 		return nil, errors.New(`no "repository.repo_name"`)
 	}
 	n := Notification{
-		Action: ActionPush, Repository: p.Repository.Name, Tag: p.Push.Tag, Actor: p.Push.Pusher, At: parseUnix(p.Push.PushedAt),
+		Action: ActionPush, Repository: p.Repository.Name, Tag: p.Push.Tag, Actor: p.Push.Pusher,
+		At: parseUnix(p.Push.PushedAt),
 	}
 	// It is the type of the manifest in some requests, and that of its configuration in others.
 	if t := p.Push.MediaType; pratique.IsManifestType(t) || pratique.IsIndexType(t) {

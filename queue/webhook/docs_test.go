@@ -22,13 +22,15 @@ func tableRow(f webhook.Format) string {
 	if f.Digestless {
 		digest = "asked for"
 	}
-	return fmt.Sprintf("| [%s](#%s) | `%s` | %s | %s |", f.Sender, f.Name, f.Name, strings.Join(methods, ", "), digest)
+	return fmt.Sprintf("| [%s](#%s) | `%s` | %s | %s |", f.Sender, f.Name, f.Name,
+		strings.Join(methods, ", "), digest)
 }
 
 // answersOf is the paragraph of a format's section that says what the sender makes of our answers.
 func answersOf(f webhook.Format) string {
 	a := f.Statuses()
-	text := fmt.Sprintf("Answers: ignored %d, refused %d, busy %d. It repeats: %s. It loses: %s.", a.Ignored, a.Refused, a.Busy, a.Retries, a.Loses)
+	text := fmt.Sprintf("Answers: ignored %d, refused %d, busy %d. It repeats: %s. It loses: %s.",
+		a.Ignored, a.Refused, a.Busy, a.Retries, a.Loses)
 	if a.Disables != "" {
 		text += fmt.Sprintf(" It gives the webhook up after: %s.", a.Disables)
 	}
@@ -73,7 +75,8 @@ func TestEveryFormatIsDocumented(t *testing.T) {
 		if want := answersOf(f); !strings.Contains(oneLine(text), want) {
 			t.Errorf("the section %s does not say\n%s", f.Name, want)
 		}
-		for _, line := range []string{"- Where: ", "- URL: ", "- Secret: ", "- Events: ", "- Leave off: ", "Test: `pratique webhook test "} {
+		for _, line := range []string{"- Where: ", "- URL: ", "- Secret: ", "- Events: ",
+			"- Leave off: ", "Test: `pratique webhook test "} {
 			if strings.Count(text, "\n"+line) != 1 {
 				t.Errorf("the section %s should have one line %q", f.Name, line)
 			}
@@ -107,7 +110,8 @@ func TestDocumentedReceiversAreValid(t *testing.T) {
 			t.Errorf("%s: no registry", name)
 			continue
 		}
-		document := "registries:\n- host: " + registry[1] + "\nreceivers:\n" + secretPattern.ReplaceAllLiteralString(block[1], "file:"+secretFile)
+		document := "registries:\n- host: " + registry[1] + "\nreceivers:\n" +
+			secretPattern.ReplaceAllLiteralString(block[1], "file:"+secretFile)
 		conf, err := config.Parse(name, []byte(document))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

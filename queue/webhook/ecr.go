@@ -13,8 +13,10 @@ import (
 
 func ecr() Format {
 	return Format{
-		Name: "ecr", Sender: "Amazon ECR through EventBridge", Methods: []Method{MethodHeader, MethodBasic, MethodBearer},
-		HostNamed: true, contentTypes: []string{"application/json", "application/cloudevents+json"}, parse: parseECR,
+		Name: "ecr", Sender: "Amazon ECR through EventBridge", Methods: []Method{MethodHeader,
+			MethodBasic, MethodBearer},
+		HostNamed: true, contentTypes: []string{"application/json", "application/cloudevents+json"},
+		parse: parseECR,
 		Answers: Answers{
 			Retries: "401, 407, 409, 429 and 5xx, and none within 5 seconds: for 24 hours, up to 185 times",
 			Loses:   "what gets any other answer but 2xx, and what still fails after that, unless the rule has a dead-letter queue",
@@ -22,8 +24,9 @@ func ecr() Format {
 	}
 }
 
-// ecrEvent is an event of EventBridge, or the CloudEvent that a common input transformer makes of it, with "specversion".
-// Events of other services may use the same destination; the content of detail depends on the service.
+// ecrEvent is an event of EventBridge, or the CloudEvent that a common input transformer makes of
+// it, with "specversion". Events of other services may use the same destination; the content of
+// detail depends on the service.
 type ecrEvent struct {
 	ID         string         `json:"id"`
 	DetailType string         `json:"detail-type"`
@@ -87,13 +90,15 @@ func (e *ecrEvent) image(n *Notification) error {
 	case d.Action != "PUSH":
 		return nil
 	}
-	n.Action, n.Repository, n.Tag, n.Digest, n.MediaType = ActionPush, d.Repository, d.Tag, d.Digest, d.MediaType
-	// "artifact-media-type" is not used: it is the type of the configuration, or the artifact type, which a runnable image
-	// may have too.
+	n.Action, n.Repository, n.Tag, n.Digest, n.MediaType = ActionPush, d.Repository, d.Tag,
+		d.Digest, d.MediaType
+	// "artifact-media-type" is not used: it is the type of the configuration, or the artifact type,
+	// which a runnable image may have too.
 	return n.inECR(e.Account, e.Region)
 }
 
-// transformed reads the CloudEvent. It lacks the result of the push, so the rule must select successful ones.
+// transformed reads the CloudEvent. It lacks the result of the push, so the rule must select
+// successful ones.
 func (e *ecrEvent) transformed(n *Notification) error {
 	switch e.Type {
 	case "":
@@ -120,16 +125,19 @@ func (e *ecrEvent) transformed(n *Notification) error {
 	// urn:aws:ecr:REGION:ACCOUNT:repository/REPOSITORY
 	part := strings.SplitN(e.Source, ":", 6)
 	if len(part) != 6 || part[0] != "urn" || part[1] != "aws" || part[2] != "ecr" {
-		return fmt.Errorf("source %q: want urn:aws:ecr:<region>:<account>:repository/<repository>", pratique.Clip(e.Source))
+		return fmt.Errorf("source %q: want urn:aws:ecr:<region>:<account>:repository/<repository>",
+			pratique.Clip(e.Source))
 	}
 	if part[5] != "repository/"+d.Repository || d.Registry != "" && d.Registry != part[4] {
-		return fmt.Errorf("source %q is not of the repository %q in the registry %q", pratique.Clip(e.Source), pratique.Clip(d.Repository), pratique.Clip(d.Registry))
+		return fmt.Errorf("source %q is not of the repository %q in the registry %q",
+			pratique.Clip(e.Source), pratique.Clip(d.Repository), pratique.Clip(d.Registry))
 	}
 	n.Action, n.Repository, n.Tag, n.Digest = ActionPush, d.Repository, d.Tag, d.Digest
 	return n.inECR(part[4], part[3])
 }
 
-// inECR sets the host, which no event names: the usual one, then other endpoints of the same registry.
+// inECR sets the host, which no event names: the usual one, then other endpoints of the same
+// registry.
 func (n *Notification) inECR(account, region string) error {
 	switch {
 	case account == "" || region == "":
@@ -147,7 +155,8 @@ func (n *Notification) inECR(account, region string) error {
 	return nil
 }
 
-// partition is a partition of AWS, with its own regions and domains; dualStack is empty if there are no such endpoints.
+// partition is a partition of AWS, with its own regions and domains; dualStack is empty if there
+// are no such endpoints.
 type partition struct{ regions, suffix, dualStack string }
 
 // partitionOf returns the partition of a region, by the prefix of its name.

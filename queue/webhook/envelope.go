@@ -11,12 +11,13 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxElements bounds what is decoded of an envelope before its events are counted. It is far above [Limits.Events].
+// maxElements bounds what is decoded of an envelope before its events are counted. It is far above
+// [Limits.Events].
 const maxElements = 20_000
 
-// splitArray returns the elements of an array, to be decoded one by one with [json.Unmarshal], so that an error in one does
-// not affect the others. They share its bytes. Depth, tokens and UTF-8 are checked here, duplicate names when an element
-// is decoded.
+// splitArray returns the elements of an array, to be decoded one by one with [json.Unmarshal], so
+// that an error in one does not affect the others. They share its bytes. Depth, tokens and UTF-8
+// are checked here, duplicate names when an element is decoded.
 func splitArray(array []byte) ([]jsontext.Value, error) {
 	if err := checkTokens(array, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, err
@@ -50,8 +51,9 @@ func splitChecked(array []byte) ([]jsontext.Value, error) {
 	return all, nil
 }
 
-// extractArray removes the array at a path of names from a body. It returns its elements, as [splitArray] does, and the
-// body with null instead of the array, to be decoded strictly. The elements are nil if there is no array.
+// extractArray removes the array at a path of names from a body. It returns its elements, as
+// [splitArray] does, and the body with null instead of the array, to be decoded strictly. The
+// elements are nil if there is no array.
 func extractArray(body []byte, path ...string) (elements []jsontext.Value, rest []byte, err error) {
 	if err := checkTokens(body, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, nil, err

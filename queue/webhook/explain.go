@@ -14,21 +14,22 @@ import (
 // NoRegistry is the registry in results of [Explain] if neither receiver nor sender names one.
 const NoRegistry = "registry.invalid"
 
-// Explained is the result for one notification, or for a request that is refused as a whole: exactly one of Event, Ignored
-// and Dropped is set.
+// Explained is the result for one notification, or for a request that is refused as a whole:
+// exactly one of Event, Ignored and Dropped is set.
 type Explained struct {
 	Notification Notification
 	Event        *pratique.Event
-	// Ignored is the reason why it is ignored. Dropped is the reason why it is dropped, or the status of a refused request,
-	// and Detail the text for people.
+	// Ignored is the reason why it is ignored. Dropped is the reason why it is dropped, or the
+	// status of a refused request, and Detail the text for people.
 	Ignored, Dropped, Detail string
 }
 
-// Explain reads a request as the receiver would, with the default [Limits], without authentication and without storing
-// anything. An empty method and a missing content type stand for those of the sender. A receiver without a registry
-// accepts every host. greeted reports a handshake. Errors are Invalid: the receiver is not valid, or the body cannot be
-// read.
-func Explain(r Receiver, method string, h http.Header, body []byte) (all []Explained, greeted bool, err error) {
+// Explain reads a request as the receiver would, with the default [Limits], without authentication
+// and without storing anything. An empty method and a missing content type stand for those of the
+// sender. A receiver without a registry accepts every host. greeted reports a handshake. Errors are
+// Invalid: the receiver is not valid, or the body cannot be read.
+func Explain(r Receiver, method string, h http.Header, body []byte) (all []Explained,
+	greeted bool, err error) {
 	const op = "read notification"
 	signs := !r.Auth.Insecure && r.Auth.signsBody(r.Format)
 	r.Auth = Auth{Insecure: true}
@@ -43,7 +44,8 @@ func Explain(r Receiver, method string, h http.Header, body []byte) (all []Expla
 	rec.bodyOnly = signs
 	if method == http.MethodOptions && rec.format.webhookOptions {
 		if signs {
-			return []Explained{{Dropped: "401", Detail: "a sender that signs bodies cannot do this handshake"}}, false, nil
+			return []Explained{{Dropped: "401",
+				Detail: "a sender that signs bodies cannot do this handshake"}}, false, nil
 		}
 		return nil, true, nil
 	}
@@ -61,7 +63,8 @@ func Explain(r Receiver, method string, h http.Header, body []byte) (all []Expla
 		return nil, false, pratique.Wrap(pratique.Invalid, op, "", err)
 	}
 	if most := (Config{}).withDefaults().Limits.Events; len(notifications) > most {
-		return []Explained{{Dropped: "too-many-events", Detail: fmt.Sprintf("%d events, at most %d", len(notifications), most)}}, false, nil
+		return []Explained{{Dropped: "too-many-events", Detail: fmt.Sprintf("%d events, at most %d",
+			len(notifications), most)}}, false, nil
 	}
 	for _, n := range notifications {
 		if anyHost && n.Host != "" {

@@ -13,8 +13,8 @@ import (
 // signatureTag is the reason of signatures, by their tag.
 const signatureTag = "signature-tag"
 
-// ignore returns why a notification is ignored, or "", from a closed list. By the reported types of a manifest it ignores
-// only what the resolver would ignore too.
+// ignore returns why a notification is ignored, or "", from a closed list. By the reported types of
+// a manifest it ignores only what the resolver would ignore too.
 func (r *receiver) ignore(n Notification) string {
 	if n.Err != nil {
 		return "" // it is recorded as a drop
@@ -41,23 +41,27 @@ func (r *receiver) ignore(n Notification) string {
 	return ""
 }
 
-// event checks a notification and returns its event, without an id. The first result is the reason for a drop, or "".
+// event checks a notification and returns its event, without an id. The first result is the reason
+// for a drop, or "".
 func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event, error) {
 	var event pratique.Event
 	if n.Err != nil {
 		return "unreadable", event, n.Err
 	}
 	if r.Subscription != "" && n.Subscription != r.Subscription {
-		return "subscription", event, fmt.Errorf("subscription %q is not %s", pratique.Clip(n.Subscription), r.Subscription)
+		return "subscription", event, fmt.Errorf("subscription %q is not %s",
+			pratique.Clip(n.Subscription), r.Subscription)
 	}
 	if !r.named(n.Host) && !slices.ContainsFunc(n.OtherHosts, r.named) {
-		return "host", event, fmt.Errorf("registry %q is neither %s nor one of its aliases", pratique.Clip(n.Host), r.Registry)
+		return "host", event, fmt.Errorf("registry %q is neither %s nor one of its aliases",
+			pratique.Clip(n.Host), r.Registry)
 	}
 	path, known := r.path(n)
 	if !known {
 		return "repository", event, fmt.Errorf("%q is not among the prefixes", pratique.Clip(n.Key))
 	}
-	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: r.Registry, Path: path}, Tag: n.Tag}
+	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: r.Registry, Path: path},
+		Tag: n.Tag}
 	if n.Digest != "" {
 		id, err := pratique.ParseContentID(n.Digest)
 		if err != nil {
@@ -69,16 +73,19 @@ func (r *receiver) event(n Notification, now time.Time) (string, pratique.Event,
 		return "reference", event, err
 	}
 	if !r.allows(path) {
-		return "repository", event, fmt.Errorf("repository %q is not among those allowed", pratique.Clip(path))
+		return "repository", event, fmt.Errorf("repository %q is not among those allowed",
+			pratique.Clip(path))
 	}
 	return "", pratique.Event{
-		Ref: ref, Source: r.Name, Actor: plain(n.Actor), Delivery: delivery(n.ID), Priority: pratique.PriorityPush,
+		Ref: ref, Source: r.Name, Actor: plain(n.Actor), Delivery: delivery(n.ID),
+		Priority:   pratique.PriorityPush,
 		TagUnknown: n.TagUnknown && n.Tag == "",
 		OccurredAt: representable(n.At), ReceivedAt: now.UTC(),
 	}, nil
 }
 
-// delivery returns the sender's id as it is stored. A long one is hashed: cut, two with a common start would be one.
+// delivery returns the sender's id as it is stored. A long one is hashed: cut, two with a common
+// start would be one.
 func delivery(id string) string {
 	if len(id) > maxPlain {
 		return pratique.DigestOf([]byte(id)).String()
@@ -94,7 +101,8 @@ func (r *receiver) named(host string) bool {
 	return r.hosts[strings.ToLower(host)]
 }
 
-// path returns the repository in the registry: the prefix of the sender's key, then the sender's name.
+// path returns the repository in the registry: the prefix of the sender's key, then the sender's
+// name.
 func (r *receiver) path(n Notification) (string, bool) {
 	if n.Key == "" {
 		return n.Repository, true

@@ -16,28 +16,32 @@ type Notification struct {
 	ID string
 	// Action is [ActionPush] for what may become an event; others are ignored and counted.
 	Action Action
-	// Host is the registry as the payload names it: compared, never used. Empty if the payload names none.
+	// Host is the registry as the payload names it: compared, never used. Empty if the payload
+	// names none.
 	Host string
-	// OtherHosts are further names of the same registry, where the payload does not say which was used.
+	// OtherHosts are further names of the same registry, where the payload does not say which was
+	// used.
 	OtherHosts []string
-	// Key is the sender's name for a repository of repositories, where it has such (Artifactory, Nexus); see
-	// [Receiver.Prefixes].
+	// Key is the sender's name for a repository of repositories, where it has such (Artifactory,
+	// Nexus); see [Receiver.Prefixes].
 	Key        string
 	Repository string
 	Tag        string
 	// Digest is the manifest's, or empty: then the registry is asked what the tag names.
 	Digest string
-	// TagUnknown is set if the sender does not report tags: then the registry is asked which tags name the digest.
+	// TagUnknown is set if the sender does not report tags: then the registry is asked which tags
+	// name the digest.
 	TagUnknown bool
-	// MediaType is the type of the manifest, ConfigType that of its configuration, Layers those of its layers. Each is
-	// empty if the sender does not report it.
+	// MediaType is the type of the manifest, ConfigType that of its configuration, Layers those of
+	// its layers. Each is empty if the sender does not report it.
 	MediaType  string
 	ConfigType string
 	Layers     []string
 	Actor      string
 	// At is the sender's time, zero if there is none that can be read.
 	At time.Time
-	// Subscription is the one that the message was delivered for (Pub/Sub): compared with [Receiver.Subscription].
+	// Subscription is the one that the message was delivered for (Pub/Sub): compared with
+	// [Receiver.Subscription].
 	Subscription string
 	// Err is why this notification of the body cannot be read. Only the ID may be set with it.
 	Err error
@@ -68,10 +72,11 @@ type Format struct {
 	Methods []Method
 	// Answers are the statuses that this sender understands.
 	Answers Answers
-	// HostNamed is set if every push names the registry, so that one without is invalid. Otherwise a name is compared if
-	// there is one.
+	// HostNamed is set if every push names the registry, so that one without is invalid. Otherwise
+	// a name is compared if there is one.
 	HostNamed bool
-	// KeyIsPrefix is set if the sender's key is the first part of the path when no prefixes are configured.
+	// KeyIsPrefix is set if the sender's key is the first part of the path when no prefixes are
+	// configured.
 	KeyIsPrefix bool
 	// Digestless is set if the sender does not report the digest of a tag.
 	Digestless bool
@@ -89,8 +94,8 @@ type Format struct {
 	// webhookOptions answers OPTIONS as the CloudEvents specification asks (abuse protection).
 	webhookOptions bool
 	signature      signatureFormat
-	// unsigned are the headers that are read although a signature of the body does not cover them: the id of a delivery,
-	// and those that can at most cause a notification to be ignored.
+	// unsigned are the headers that are read although a signature of the body does not cover them:
+	// the id of a delivery, and those that can at most cause a notification to be ignored.
 	unsigned []string
 	// header is where [MethodHeader] has the secret; empty means Authorization.
 	header string
@@ -144,7 +149,8 @@ func (f Format) covered(h http.Header) http.Header {
 	return kept
 }
 
-// takes reports whether a content type is among the format's; "+json" there means every type that ends so.
+// takes reports whether a content type is among the format's; "+json" there means every type that
+// ends so.
 func (f Format) accepts(contentType string) bool {
 	if contentType == "" {
 		return f.untyped

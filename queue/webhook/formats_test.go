@@ -22,7 +22,8 @@ func TestEveryFormatIsARowOfTheTable(t *testing.T) {
 	t.Parallel()
 	previous := ""
 	for _, f := range webhook.Formats() {
-		if f.Name <= previous || f.Sender == "" || len(f.Methods) == 0 || f.Answers.Retries == "" || f.Answers.Loses == "" {
+		if f.Name <= previous || f.Sender == "" || len(f.Methods) == 0 || f.Answers.Retries == "" ||
+			f.Answers.Loses == "" {
 			t.Errorf("%+v", f)
 		}
 		previous = f.Name
@@ -44,7 +45,8 @@ func TestSecretInTheURLOnlyWhereNothingElseIsSure(t *testing.T) {
 		}
 	}
 	for name, url := range map[string]bool{
-		"dockerhub": true, "quay": true, "eventgrid": true, "ghcr": false, "harbor": false, "ecr": false, "gar": false, "acr": false,
+		"dockerhub": true, "quay": true, "eventgrid": true, "ghcr": false, "harbor": false,
+		"ecr": false, "gar": false, "acr": false,
 	} {
 		if got := last[name] == webhook.MethodURL; got != url {
 			t.Errorf("%s: a secret in the URL: %v", name, got)
@@ -76,24 +78,42 @@ func TestGitHubSignatures(t *testing.T) {
 		header func(body []byte) http.Header
 		want   int
 	}{
-		"right":        {func(b []byte) http.Header { return signature256("sha256=" + mac(sha256.New, sampleSecret, b)) }, 202},
-		"other secret": {func(b []byte) http.Header { return signature256("sha256=" + mac(sha256.New, next, b)) }, 202},
+		"right": {func(b []byte) http.Header {
+			return signature256("sha256=" + mac(sha256.New, sampleSecret, b))
+		}, 202},
+		"other secret": {func(b []byte) http.Header {
+			return signature256("sha256=" + mac(sha256.New, next, b))
+		}, 202},
 		"sha1 only": {func(b []byte) http.Header {
 			return http.Header{"X-Hub-Signature": {"sha1=" + mac(sha1.New, sampleSecret, b)}}
 		}, 401},
-		"sha1 in its place": {func(b []byte) http.Header { return signature256("sha1=" + mac(sha1.New, sampleSecret, b)) }, 401},
-		"sha1, renamed":     {func(b []byte) http.Header { return signature256("sha256=" + mac(sha1.New, sampleSecret, b)) }, 401},
-		"no prefix":         {func(b []byte) http.Header { return signature256(mac(sha256.New, sampleSecret, b)) }, 401},
-		"cut off":           {func(b []byte) http.Header { return signature256("sha256=" + mac(sha256.New, sampleSecret, b)[:62]) }, 401},
-		"of another body":   {func(b []byte) http.Header { return signature256("sha256=" + mac(sha256.New, sampleSecret, b[1:])) }, 401},
-		"of no secret":      {func(b []byte) http.Header { return signature256("sha256=" + mac(sha256.New, "", b)) }, 401},
-		"empty":             {func([]byte) http.Header { return signature256("") }, 401},
-		"missing":           {func([]byte) http.Header { return http.Header{} }, 401},
+		"sha1 in its place": {func(b []byte) http.Header {
+			return signature256("sha1=" + mac(sha1.New, sampleSecret, b))
+		}, 401},
+		"sha1, renamed": {func(b []byte) http.Header {
+			return signature256("sha256=" + mac(sha1.New, sampleSecret, b))
+		}, 401},
+		"no prefix": {func(b []byte) http.Header {
+			return signature256(mac(sha256.New, sampleSecret, b))
+		}, 401},
+		"cut off": {func(b []byte) http.Header {
+			return signature256("sha256=" + mac(sha256.New, sampleSecret, b)[:62])
+		}, 401},
+		"of another body": {func(b []byte) http.Header {
+			return signature256("sha256=" + mac(sha256.New, sampleSecret, b[1:]))
+		}, 401},
+		"of no secret": {func(b []byte) http.Header {
+			return signature256("sha256=" + mac(sha256.New, "", b))
+		}, 401},
+		"empty":   {func([]byte) http.Header { return signature256("") }, 401},
+		"missing": {func([]byte) http.Header { return http.Header{} }, 401},
 		"twice": {func(b []byte) http.Header {
 			right := "sha256=" + mac(sha256.New, sampleSecret, b)
 			return signature256(right, right)
 		}, 401},
-		"the secret itself": {func([]byte) http.Header { return http.Header{"Authorization": {sampleSecret}} }, 401},
+		"the secret itself": {func([]byte) http.Header {
+			return http.Header{"Authorization": {sampleSecret}}
+		}, 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -123,10 +143,14 @@ func (cannotSay) Verify(context.Context, string) error {
 // Event Grid drops what is answered with 401, so that would be an event lost for a fault of ours.
 func TestTokenThatCannotBeCheckedIsAskedForAgain(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"eventgrid/grid.http", "eventgrid/validation.http", "gar/wrapped.json"} {
+	for _, path := range []string{"eventgrid/grid.http", "eventgrid/validation.http",
+		"gar/wrapped.json"} {
 		f, one := sampleOf(t, path, webhook.Auth{Tokens: cannotSay{}})
-		status, header, _ := f.send(t, strings.NewReader(string(one.body)), func(r *http.Request) { r.Header = one.header.Clone() })
-		if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" || len(f.events) > 0 {
+		status, header, _ := f.send(t, strings.NewReader(string(one.body)), func(r *http.Request) {
+			r.Header = one.header.Clone()
+		})
+		if status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" ||
+			len(f.events) > 0 {
 			t.Errorf("%s: status %d, %v, events %v", path, status, header, f.events)
 		}
 	}
@@ -147,7 +171,8 @@ func TestEventGridHandshakeWithEachMethod(t *testing.T) {
 				t.Errorf("%s %s: status %d", s.Method, name, status)
 			}
 			status, header, answer := s.request(t, f, one, wrongSecret)
-			if status < 400 || strings.Contains(string(answer), "validationResponse") || strings.Contains(strings.Join(header, " "), "WebHook-Allowed") {
+			if status < 400 || strings.Contains(string(answer), "validationResponse") ||
+				strings.Contains(strings.Join(header, " "), "WebHook-Allowed") {
 				t.Errorf("%s %s with a wrong secret: %d %v %s", s.Method, name, status, header, answer)
 			}
 		}
@@ -174,7 +199,8 @@ func TestHandshakesAreOfTheirSenderOnly(t *testing.T) {
 
 func TestRetriesKeepTheirID(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"harbor/cloudevents-push.http", "ecr/push.json", "gar/wrapped.json", "acr/push.http", "eventgrid/grid.http", "ghcr/push.http"} {
+	for _, path := range []string{"harbor/cloudevents-push.http", "ecr/push.json",
+		"gar/wrapped.json", "acr/push.http", "eventgrid/grid.http", "ghcr/push.http"} {
 		one := readSample(t, "testdata/"+path)
 		all, err := webhook.Parse(filepath.Dir(path), one.header, one.body)
 		if err != nil || len(all) != 1 || all[0].ID == "" {
@@ -186,7 +212,8 @@ func TestRetriesKeepTheirID(t *testing.T) {
 // An event that cannot be written would be asked for again for ever.
 func TestOddTimesCanBeWritten(t *testing.T) {
 	t.Parallel()
-	for _, at := range []string{"9999-12-31T23:59:59-23:00", "0000-01-01T00:00:00+23:00", "2026-03-09T14:44:26Z", "now"} {
+	for _, at := range []string{"9999-12-31T23:59:59-23:00", "0000-01-01T00:00:00+23:00",
+		"2026-03-09T14:44:26Z", "now"} {
 		f := serve(t, nil)
 		f.send(t, strings.NewReader(changed(t, "2026-03-09T14:44:26.402973972Z", at)), nil)
 		if len(f.events) != 1 {

@@ -34,7 +34,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		_, rest, _ := strings.Cut(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n") // without the request line
+		// without the request line
+		_, rest, _ := strings.Cut(strings.ReplaceAll(string(text), "\r\n", "\n"), "\n")
 		f.Add(rest)
 	}
 	f.Add("\n{\"events\":[{}]}")

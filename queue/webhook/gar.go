@@ -11,9 +11,11 @@ import (
 
 func gar() Format {
 	return Format{
-		Name: "gar", Sender: "Google Artifact Registry through Pub/Sub", Methods: []Method{MethodOIDC}, HostNamed: true,
+		Name: "gar", Sender: "Google Artifact Registry through Pub/Sub",
+		Methods: []Method{MethodOIDC}, HostNamed: true,
 		// An unwrapped message has the content type of its attributes, which is none.
-		contentTypes: []string{"application/json", "application/octet-stream"}, untyped: true, parse: parseGAR,
+		contentTypes: []string{"application/json", "application/octet-stream"}, untyped: true,
+		parse: parseGAR,
 		Answers: Answers{
 			Refused: http.StatusOK,
 			Retries: "every answer but 102, 200, 201, 202 and 204, until the retention ends (7 days), and slows all messages down meanwhile",
@@ -46,7 +48,8 @@ func parseGAR(h http.Header, body []byte) ([]Notification, error) {
 		return nil, err
 	}
 	g := p.garNotification
-	n := Notification{ID: h.Get("X-Goog-Pubsub-Message-Id"), At: parseTime(h.Get("X-Goog-Pubsub-Publish-Time"))}
+	n := Notification{ID: h.Get("X-Goog-Pubsub-Message-Id"),
+		At: parseTime(h.Get("X-Goog-Pubsub-Publish-Time"))}
 	if m := p.Message; m != nil {
 		if len(m.Data) == 0 {
 			return nil, errors.New(`no "message.data"`)
@@ -58,8 +61,8 @@ func parseGAR(h http.Header, body []byte) ([]Notification, error) {
 		n.ID, n.At = cmp.Or(m.ID, m.OldID), parseTime(cmp.Or(m.Published, m.OldPublished))
 		n.Subscription = p.Subscription
 	}
-	// Pub/Sub writes the header, while without a wrapper the whole body is the publisher's. Of two headers one may be an
-	// attribute of the message, so they name none.
+	// Pub/Sub writes the header, while without a wrapper the whole body is the publisher's. Of two
+	// headers one may be an attribute of the message, so they name none.
 	switch named := h.Values("X-Goog-Pubsub-Subscription-Name"); len(named) {
 	case 0:
 	case 1:
@@ -87,7 +90,8 @@ func parseGAR(h http.Header, body []byte) ([]Notification, error) {
 	return []Notification{n}, nil
 }
 
-// describe reads the two references, each of which may be missing. They must have the same repository.
+// describe reads the two references, each of which may be missing. They must have the same
+// repository.
 func (g garNotification) describe(n *Notification) error {
 	for _, text := range []string{g.Digest, g.Tag} {
 		if text == "" {
@@ -98,9 +102,11 @@ func (g garNotification) describe(n *Notification) error {
 		case err != nil:
 			return err
 		case n.Host != "" && (n.Host != ref.host || n.Repository != ref.path):
-			return fmt.Errorf("digest %q and tag %q are not of one repository", pratique.Clip(g.Digest), pratique.Clip(g.Tag))
+			return fmt.Errorf("digest %q and tag %q are not of one repository",
+				pratique.Clip(g.Digest), pratique.Clip(g.Tag))
 		case ref.digest != "" && n.Digest != "" && ref.digest != n.Digest:
-			return fmt.Errorf("digest %q and tag %q are not of one manifest", pratique.Clip(g.Digest), pratique.Clip(g.Tag))
+			return fmt.Errorf("digest %q and tag %q are not of one manifest",
+				pratique.Clip(g.Digest), pratique.Clip(g.Tag))
 		}
 		n.Host, n.Repository = ref.host, ref.path
 		n.Digest, n.Tag = cmp.Or(ref.digest, n.Digest), cmp.Or(ref.tag, n.Tag)

@@ -1,11 +1,13 @@
 package webhook
 
-// generic is every sender that is not in the table: the receiver's own expressions say what its bodies mean.
+// generic is every sender that is not in the table: the receiver's own expressions say what its
+// bodies mean.
 func generic() Format {
 	return Format{
 		Name: "generic", Sender: "any sender of JSON",
 		Methods: []Method{
-			MethodBearer, MethodOIDC, MethodHMACSHA256, MethodHeader, MethodBasic, MethodHMACSHA1, MethodURL,
+			MethodBearer, MethodOIDC, MethodHMACSHA256, MethodHeader, MethodBasic, MethodHMACSHA1,
+			MethodURL,
 		},
 		contentTypes: []string{"application/json", "text/json", "text/plain", anyJSON},
 		Answers: Answers{

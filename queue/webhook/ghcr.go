@@ -55,8 +55,8 @@ type ghcrBlob struct {
 	MediaType string `json:"media_type"`
 }
 
-// parseGHCR reads X-GitHub-Event first: events other than those of packages have other bodies. A body from a file has no
-// such header.
+// parseGHCR reads X-GitHub-Event first: events other than those of packages have other bodies. A
+// body from a file has no such header.
 func parseGHCR(h http.Header, body []byte) ([]Notification, error) {
 	id := h.Get("X-GitHub-Delivery") // the same for a redelivery
 	switch event := h.Get("X-GitHub-Event"); event {
@@ -108,7 +108,8 @@ func ghcrAction(word string) Action {
 	}
 }
 
-// container also asks the registry's type: GitHub's own example of a container calls its package an npm one.
+// container also asks the registry's type: GitHub's own example of a container calls its package an
+// npm one.
 func (p *ghcrPackage) container() bool {
 	for _, word := range []string{p.Type, p.Registry.Type} {
 		if strings.EqualFold(word, "container") || strings.EqualFold(word, "docker") {
@@ -118,7 +119,8 @@ func (p *ghcrPackage) container() bool {
 	return false
 }
 
-// describe returns what was pushed. Names in the registry are lower case, GitHub writes owners as they spell themselves.
+// describe returns what was pushed. Names in the registry are lower case, GitHub writes owners as
+// they spell themselves.
 func (p *ghcrPackage) describe(n *Notification) error {
 	v := &p.Version
 	n.Tag = v.Metadata.Tag.Name
@@ -149,8 +151,8 @@ func (p *ghcrPackage) describe(n *Notification) error {
 	return nil
 }
 
-// agreed returns the digest if all texts agree on one. Otherwise the registry is asked: GitHub's own examples contradict
-// themselves.
+// agreed returns the digest if all texts agree on one. Otherwise the registry is asked: GitHub's
+// own examples contradict themselves.
 func agreed(all ...string) string {
 	var out string
 	for _, s := range all {

@@ -11,9 +11,10 @@ import (
 func gitea() Format {
 	return Format{
 		Name: "gitea", Sender: "Gitea and Forgejo",
-		Methods:    []Method{MethodHMACSHA256, MethodHeader, MethodBearer, MethodBasic},
-		signature:  signatureFormat{header: "X-Gitea-Signature"},
-		unsigned:   []string{"X-Gitea-Event", "X-Gitea-Delivery", "X-Forgejo-Event", "X-Forgejo-Delivery"},
+		Methods:   []Method{MethodHMACSHA256, MethodHeader, MethodBearer, MethodBasic},
+		signature: signatureFormat{header: "X-Gitea-Signature"},
+		unsigned: []string{"X-Gitea-Event", "X-Gitea-Delivery", "X-Forgejo-Event",
+			"X-Forgejo-Delivery"},
 		Digestless: true, contentTypes: []string{"application/json"}, parse: parseGitea,
 		Answers: Answers{
 			Retries: "nothing by itself; a person can repeat a delivery",
@@ -64,7 +65,8 @@ func parseGitea(h http.Header, body []byte) ([]Notification, error) {
 	case e.Package.Version == "":
 		return nil, errors.New(`no "package.version"`)
 	default:
-		// The registry has the owner in lower case. The name is escaped in the URL, and here it is not.
+		// The registry has the owner in lower case. The name is escaped in the URL, and here it is
+		// not.
 		n.Host, n.At = hostOf(e.Package.URL), parseTime(e.Package.CreatedAt)
 		n.Repository = strings.ToLower(e.Package.Owner.Login + "/" + e.Package.Name)
 		n.setReference(e.Package.Version)

@@ -15,7 +15,8 @@ import (
 	"github.com/pratique-dev/pratique/queue/webhook"
 )
 
-// realGitea sends a captured request, changed by change, as it came. The secret is the one with which Gitea signed it.
+// realGitea sends a captured request, changed by change, as it came. The secret is the one with
+// which Gitea signed it.
 func realGitea(t *testing.T, path string, change func(body []byte) []byte) (int, *fixture) {
 	t.Helper()
 	raw, err := os.ReadFile(path)
@@ -33,7 +34,9 @@ func realGitea(t *testing.T, path string, change func(body []byte) []byte) (int,
 	f := sender(t, "gitea", "", func(r *webhook.Receiver) {
 		r.Registry, r.Auth.Secrets = "127.0.0.1:33000", []string{"s3cret-s3cret-s3cret"}
 	})
-	status, _, _ := f.send(t, bytes.NewReader(change(body)), func(r *http.Request) { r.Header = captured.Header })
+	status, _, _ := f.send(t, bytes.NewReader(change(body)), func(r *http.Request) {
+		r.Header = captured.Header
+	})
 	return status, f
 }
 
@@ -53,9 +56,12 @@ func TestRealGitea(t *testing.T) {
 		"08-delete-tag":         {ignored: "delete"},
 		"09-delete-digest":      {ignored: "delete"},
 	} {
-		status, f := realGitea(t, "testdata/gitea-real/"+name+".http", func(body []byte) []byte { return body })
+		status, f := realGitea(t, "testdata/gitea-real/"+name+".http", func(body []byte) []byte {
+			return body
+		})
 		if want.event == "" {
-			if diff := cmp.Diff(map[string]int{"ignored:" + want.ignored: 1}, f.counts); diff != "" || status != http.StatusOK {
+			if diff := cmp.Diff(map[string]int{"ignored:" + want.ignored: 1},
+				f.counts); diff != "" || status != http.StatusOK {
 				t.Errorf("%s: status %d, %s", name, status, diff)
 			}
 			continue

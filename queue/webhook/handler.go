@@ -17,8 +17,8 @@ type Handler struct {
 	config    Config
 	receivers map[string]*receiver
 	dummy     *authenticator
-	// Bodies of senders that sign are read before their sender is authenticated. They have a budget of their own, so
-	// that strangers cannot keep authenticated senders out.
+	// Bodies of senders that sign are read before their sender is authenticated. They have a budget
+	// of their own, so that strangers cannot keep authenticated senders out.
 	authenticated, unauthenticated *budget
 }
 
@@ -29,22 +29,24 @@ func New(c Config) (*Handler, error) {
 	if c.Publisher == nil {
 		return nil, pratique.Errorf(pratique.Internal, op, "no publisher")
 	}
-	h := &Handler{config: c, receivers: map[string]*receiver{}, dummy: dummy(), authenticated: &budget{most: c.Limits.Memory}, unauthenticated: &budget{most: c.Limits.Memory}}
+	h := &Handler{config: c, receivers: map[string]*receiver{}, dummy: dummy(),
+		authenticated: &budget{most: c.Limits.Memory}, unauthenticated: &budget{most: c.Limits.Memory}}
 	for _, r := range c.Receivers {
 		checked, err := newReceiver(r, c.Limits.Concurrent)
 		if err != nil {
 			return nil, pratique.Wrap(pratique.Invalid, op, r.Name, err)
 		}
 		if h.receivers[r.Name] != nil {
-			return nil, pratique.Wrap(pratique.Invalid, op, r.Name, errors.New("two receivers have this name"))
+			return nil, pratique.Wrap(pratique.Invalid, op, r.Name,
+				errors.New("two receivers have this name"))
 		}
 		h.receivers[r.Name] = checked
 	}
 	return h, nil
 }
 
-// SetSecrets replaces the secrets of a receiver; all of them are valid. If one is refused nothing changes, and the error
-// is Invalid.
+// SetSecrets replaces the secrets of a receiver; all of them are valid. If one is refused nothing
+// changes, and the error is Invalid.
 func (h *Handler) SetSecrets(name string, all []string) error {
 	const op = "change secrets"
 	rec, known := h.receivers[name]
@@ -94,7 +96,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, rec *receiver) i
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
-		// A signature cannot be checked without the body, so this may come from anybody: it is counted, not recorded.
+		// A signature cannot be checked without the body, so this may come from anybody: it is
+		// counted, not recorded.
 		if rec.auth.signs() && !rec.auth.insecure {
 			return h.refuse(w, r, rec, rec.format.Answers.tooLarge(), tooLarge(large.Limit).Detail)
 		}
@@ -161,27 +164,32 @@ func (r *receiver) admit(req *http.Request) (int, string) {
 	case req.Header.Get("Content-Encoding") != "":
 		return http.StatusUnsupportedMediaType, "send the body without a content encoding"
 	case !r.format.accepts(req.Header.Get("Content-Type")):
-		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type is not one of %s: %v", r.Format, r.format.contentTypes)
+		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type is not one of %s: %v",
+			r.Format, r.format.contentTypes)
 	}
 	return 0, ""
 }
 
 // read also returns the bytes held in the budget, which the caller releases in any case.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request, rec *receiver, budget *budget) (body []byte, held int64, err error) {
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, rec *receiver,
+	budget *budget) (body []byte, held int64, err error) {
 	most := h.config.bodyLimit(rec.format)
 	if r.ContentLength > most {
 		return nil, 0, &http.MaxBytesError{Limit: most} // before any byte is read
 	}
 	// The server resets the deadline when the body has been read, so it does not bound the storing.
 	deadline := time.Now().Add(h.config.Limits.Read) // the connection's clock, not ours
-	if err := http.NewResponseController(w).SetReadDeadline(deadline); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := http.NewResponseController(w).SetReadDeadline(deadline); err != nil &&
+		!errors.Is(err, http.ErrNotSupported) {
 		return nil, 0, err
 	}
 	return budget.read(http.MaxBytesReader(w, r.Body, most))
 }
 
-// answer answers with the status that the sender understands; refused is the one for a request with errors.
-func (h *Handler) answer(w http.ResponseWriter, r *http.Request, rec *receiver, out Outcome, err error, refused int) int {
+// answer answers with the status that the sender understands; refused is the one for a request with
+// errors.
+func (h *Handler) answer(w http.ResponseWriter, r *http.Request, rec *receiver, out Outcome,
+	err error, refused int) int {
 	status := rec.format.Answers.Ignored
 	switch {
 	case err != nil:
@@ -189,7 +197,8 @@ func (h *Handler) answer(w http.ResponseWriter, r *http.Request, rec *receiver, 
 		return h.busy(w, r, rec, "the events could not be stored now")
 	case out.Accepted > 0:
 		status = http.StatusAccepted
-	case out.refused() && out.Ignored[ReasonRepeat] == 0: // with duplicates it was answered with 202 before
+	// with duplicates it was answered with 202 before
+	case out.refused() && out.Ignored[ReasonRepeat] == 0:
 		status = refused
 	}
 	return reply(w, status, out)
@@ -208,7 +217,8 @@ func (h *Handler) busy(w http.ResponseWriter, r *http.Request, rec *receiver, de
 	return h.refuse(w, r, rec, rec.format.Answers.Busy, detail)
 }
 
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rec *receiver, status int, detail string) int {
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, rec *receiver, status int,
+	detail string) int {
 	h.config.Count(rec.Name, "refused:"+strconv.Itoa(status), 1)
 	h.config.OnRefused(refusal(r, rec.Name, status, detail))
 	if status == http.StatusMethodNotAllowed {
@@ -227,16 +237,18 @@ func senderOf(r *http.Request) Sender {
 	return Sender{Remote: plain(r.RemoteAddr), Forwarded: plain(r.Header.Get("X-Forwarded-For"))}
 }
 
-// refuse answers with problem+json (RFC 9457) and closes the connection, so that the rest of the body is not read.
+// refuse answers with problem+json (RFC 9457) and closes the connection, so that the rest of the
+// body is not read.
 func refuse(w http.ResponseWriter, status int, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Connection", "close")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail})
+	_ = json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status,
+		"detail": detail})
 }
 
-// allowOrigin answers the handshake of CloudEvents over HTTP (abuse protection): everybody who knows the URL may send.
-// A callback that the request names is never called.
+// allowOrigin answers the handshake of CloudEvents over HTTP (abuse protection): everybody who
+// knows the URL may send. A callback that the request names is never called.
 func allowOrigin(w http.ResponseWriter, r *http.Request) int {
 	if origin := r.Header.Get("WebHook-Request-Origin"); origin != "" {
 		w.Header().Set("WebHook-Allowed-Origin", plain(origin))

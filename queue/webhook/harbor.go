@@ -14,7 +14,8 @@ import (
 
 func harbor() Format {
 	return Format{
-		Name: "harbor", Sender: "Harbor", Methods: []Method{MethodHeader, MethodBearer, MethodBasic}, HostNamed: true,
+		Name: "harbor", Sender: "Harbor", Methods: []Method{MethodHeader, MethodBearer,
+			MethodBasic}, HostNamed: true,
 		contentTypes: []string{"application/json", "application/cloudevents+json"}, parse: parseHarbor,
 		Answers: Answers{
 			Retries: "every answer but 2xx, and none within 3 seconds: three times",

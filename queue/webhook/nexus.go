@@ -21,8 +21,8 @@ func nexus() Format {
 	}
 }
 
-// nexusEvent has a component or an asset, as the webhook is configured. Webhooks about repositories and the audit log have
-// the same form.
+// nexusEvent has a component or an asset, as the webhook is configured. Webhooks about repositories
+// and the audit log have the same form.
 type nexusEvent struct {
 	Timestamp  string          `json:"timestamp"`
 	Initiator  string          `json:"initiator"`
@@ -51,8 +51,9 @@ func parseNexus(h http.Header, body []byte) ([]Notification, error) {
 		return nil, err
 	}
 	n := Notification{
-		ID: h.Get("X-Nexus-Webhook-Delivery"), Action: nexusAction(e.Action), Key: e.Repository, Actor: nexusActor(e.Initiator),
-		At: nexusTime(e.Timestamp),
+		ID: h.Get("X-Nexus-Webhook-Delivery"), Action: nexusAction(e.Action), Key: e.Repository,
+		Actor: nexusActor(e.Initiator),
+		At:    nexusTime(e.Timestamp),
 	}
 	var err error
 	switch {
@@ -74,8 +75,8 @@ func parseNexus(h http.Header, body []byte) ([]Notification, error) {
 	return []Notification{n}, nil
 }
 
-// nexusAction maps the action: a tag that is pushed again is an update. In some versions so is a pull; then the registry is
-// asked for the digest, which is known.
+// nexusAction maps the action: a tag that is pushed again is an update. In some versions so is a
+// pull; then the registry is asked for the digest, which is known.
 func nexusAction(word string) Action {
 	switch word {
 	case "CREATED", "UPDATED":

@@ -9,7 +9,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Outcome is the result of one request. It is the body of a 2xx, for people: senders only read the status.
+// Outcome is the result of one request. It is the body of a 2xx, for people: senders only read the
+// status.
 type Outcome struct {
 	Accepted int            `json:"accepted"`
 	Ignored  map[string]int `json:"ignored,omitempty"`
@@ -22,8 +23,8 @@ type Dropped struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// refused reports whether something was wrong. A repository that is not allowed is not: one hook often serves several
-// users.
+// refused reports whether something was wrong. A repository that is not allowed is not: one hook
+// often serves several users.
 func (o Outcome) refused() bool {
 	for _, d := range o.Dropped {
 		if d.Reason != ReasonRepository {
@@ -36,13 +37,15 @@ func (o Outcome) refused() bool {
 // ReasonRepeat is the reason of ignored pushes that are duplicates.
 const ReasonRepeat = "duplicate"
 
-// Receive receives one body by another transport than HTTP, which has authenticated the sender. If the error is nil,
-// every wanted event is stored durably; if it is Unavailable, the body has to be sent again. A receiver that does not
-// exist is NotFound.
-func (h *Handler) Receive(ctx context.Context, name string, header http.Header, body []byte) (Outcome, error) {
+// Receive receives one body by another transport than HTTP, which has authenticated the sender. If
+// the error is nil, every wanted event is stored durably; if it is Unavailable, the body has to be
+// sent again. A receiver that does not exist is NotFound.
+func (h *Handler) Receive(ctx context.Context, name string, header http.Header,
+	body []byte) (Outcome, error) {
 	rec, known := h.receivers[name]
 	if !known {
-		return Outcome{}, pratique.Errorf(pratique.NotFound, "receive", "there is no receiver %q", pratique.Clip(name))
+		return Outcome{}, pratique.Errorf(pratique.NotFound, "receive", "there is no receiver %q",
+			pratique.Clip(name))
 	}
 	if most := h.config.bodyLimit(rec.format); int64(len(body)) > most {
 		return h.record(ctx, rec, nil, nil, []Drop{tooLarge(most)})
@@ -54,21 +57,27 @@ func tooLarge(most int64) Drop {
 	return Drop{Reason: "body-too-large", Detail: fmt.Sprintf("more than %d bytes", most)}
 }
 
-func (h *Handler) receive(ctx context.Context, rec *receiver, from Sender, header http.Header, body []byte) (Outcome, error) {
-	// What has arrived is stored even if the sender hangs up or the server stops. Both cancel the request's context,
-	// and the sender would have to send it again for nothing.
+func (h *Handler) receive(ctx context.Context, rec *receiver, from Sender, header http.Header,
+	body []byte) (Outcome, error) {
+	// What has arrived is stored even if the sender hangs up or the server stops. Both cancel the
+	// request's context, and the sender would have to send it again for nothing.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.config.Limits.Publish)
 	defer cancel()
 	notifications, err := rec.read(header, body)
 	if err != nil {
-		return h.record(ctx, rec, body, nil, []Drop{{Reason: "unreadable", Detail: pratique.Clip(err.Error())}})
+		return h.record(ctx, rec, body, nil,
+			[]Drop{{Reason: "unreadable", Detail: pratique.Clip(err.Error())}})
 	}
 	if n := len(notifications); n > h.config.Limits.Events {
 		return h.record(ctx, rec, body, nil, []Drop{{
-			Reason: "too-many-events", Detail: fmt.Sprintf("%d events, at most %d", n, h.config.Limits.Events),
+			Reason: "too-many-events", Detail: fmt.Sprintf("%d events, at most %d", n,
+				h.config.Limits.Events),
 		}})
 	}
-	events, drops, ignored := rec.sort(notifications, h.config.Now(), func(i Ignored) { i.Sender = from; h.config.OnIgnored(i) })
+	events, drops, ignored := rec.sort(notifications, h.config.Now(), func(i Ignored) {
+		i.Sender = from
+		h.config.OnIgnored(i)
+	})
 	stored := 0
 	if len(events) > 0 {
 		if stored, err = h.config.Publisher.Publish(ctx, events); err != nil {
@@ -76,7 +85,8 @@ func (h *Handler) receive(ctx context.Context, rec *receiver, from Sender, heade
 		}
 		if again := len(events) - stored; again > 0 {
 			ignored[ReasonRepeat] += again
-			h.config.OnIgnored(Ignored{Receiver: rec.Name, Sender: from, Reason: ReasonRepeat, Image: events[0].Ref.String(), N: again})
+			h.config.OnIgnored(Ignored{Receiver: rec.Name, Sender: from, Reason: ReasonRepeat,
+				Image: events[0].Ref.String(), N: again})
 		}
 	}
 	out, err := h.record(ctx, rec, body, ignored, drops)
@@ -86,8 +96,8 @@ func (h *Handler) receive(ctx context.Context, rec *receiver, from Sender, heade
 	return out, err
 }
 
-// read parses a body. A panic is a bug of a parser, and must neither end the process nor make the sender repeat the body
-// for ever.
+// read parses a body. A panic is a bug of a parser, and must neither end the process nor make the
+// sender repeat the body for ever.
 func (r *receiver) read(header http.Header, body []byte) (all []Notification, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -100,8 +110,9 @@ func (r *receiver) read(header http.Header, body []byte) (all []Notification, er
 	return r.parse(header, body)
 }
 
-// uncovered returns why a request with a signed body cannot be read, or "": type, id, source and time of a binary
-// CloudEvent are in the header, and someone who saw one request could replay its body with others.
+// uncovered returns why a request with a signed body cannot be read, or "": type, id, source and
+// time of a binary CloudEvent are in the header, and someone who saw one request could replay its
+// body with others.
 func (r *receiver) uncovered(header http.Header) string {
 	if !r.bodyOnly || !r.format.binaryMode || !isBinary(header) {
 		return ""
@@ -111,10 +122,12 @@ func (r *receiver) uncovered(header http.Header) string {
 }
 
 // record records the drops of one request, and counts.
-func (h *Handler) record(ctx context.Context, rec *receiver, body []byte, ignored map[string]int, drops []Drop) (Outcome, error) {
+func (h *Handler) record(ctx context.Context, rec *receiver, body []byte, ignored map[string]int,
+	drops []Drop) (Outcome, error) {
 	out := Outcome{Ignored: ignored}
 	if len(drops) > 0 {
-		if err := h.config.OnDropped(ctx, Refusal{Receiver: rec.Name, Drops: drops, Body: body}); err != nil {
+		if err := h.config.OnDropped(ctx, Refusal{Receiver: rec.Name, Drops: drops,
+			Body: body}); err != nil {
 			return out, pratique.Wrap(pratique.Unavailable, "record a dropped event", rec.Name, err)
 		}
 	}
@@ -141,9 +154,10 @@ func (r *receiver) handshake(header http.Header, body []byte) (g *handshake) {
 	return r.format.handshake(header, body)
 }
 
-// sort divides an envelope into events to store, drops, and counts of what to ignore. It reports ignored pushes, once for
-// each reason, but not signatures, since each image of ours has some.
-func (r *receiver) sort(all []Notification, now time.Time, report func(Ignored)) (events []pratique.Event, drops []Drop, ignored map[string]int) {
+// sort divides an envelope into events to store, drops, and counts of what to ignore. It reports
+// ignored pushes, once for each reason, but not signatures, since each image of ours has some.
+func (r *receiver) sort(all []Notification, now time.Time,
+	report func(Ignored)) (events []pratique.Event, drops []Drop, ignored map[string]int) {
 	ignored = map[string]int{}
 	reported := map[string]*Ignored{}
 	defer func() {
@@ -165,7 +179,8 @@ func (r *receiver) sort(all []Notification, now time.Time, report func(Ignored))
 		}
 		reason, event, err := r.event(n, now)
 		if err != nil {
-			drops = append(drops, Drop{Reason: reason, Detail: pratique.Clip(err.Error()), SenderID: plain(n.ID)})
+			drops = append(drops, Drop{Reason: reason, Detail: pratique.Clip(err.Error()),
+				SenderID: plain(n.ID)})
 			continue
 		}
 		events = append(events, event)

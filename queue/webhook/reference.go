@@ -8,18 +8,20 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// reference is an image as senders write it: host/path, host/path:tag, host/path@digest or host/path:tag@digest. Its
-// parts are validated later, for all formats alike.
+// reference is an image as senders write it: host/path, host/path:tag, host/path@digest or
+// host/path:tag@digest. Its parts are validated later, for all formats alike.
 type reference struct{ host, path, tag, digest string }
 
-// splitReference splits a reference. Everything up to the first slash is the host, whether or not it looks like one: there
-// is no default host, on which programs disagree. It refuses a scheme, a second "@", empty parts, spaces and control
-// characters.
+// splitReference splits a reference. Everything up to the first slash is the host, whether or not
+// it looks like one: there is no default host, on which programs disagree. It refuses a scheme, a
+// second "@", empty parts, spaces and control characters.
 func splitReference(text string) (reference, error) {
 	fail := func(why string) (reference, error) {
 		return reference{}, fmt.Errorf("reference %q: %s", pratique.Clip(text), why)
 	}
-	if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+	if strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r)
+	}) {
 		return fail("spaces or control characters in it")
 	}
 	if strings.Contains(text, "://") {

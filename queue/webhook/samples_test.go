@@ -28,13 +28,13 @@ import (
 	"github.com/pratique-dev/pratique/queue/webhook"
 )
 
-// Every directory of testdata is a format, every file in it a request as its sender makes it: *.json is a body,
-// *.http has a header before it, and may begin with "METHOD /". receiver.json says how the sender and the receiver were
-// set up, golden.json what is to come of each request.
+// Every directory of testdata is a format, every file in it a request as its sender makes it:
+// *.json is a body, *.http has a header before it, and may begin with "METHOD /". receiver.json
+// says how the sender and the receiver were set up, golden.json what is to come of each request.
 var update = flag.Bool("update", false, "write testdata/*/golden.json anew")
 
-// setup is receiver.json. Method, Header and Prefix are what the sender does; the receiver is given nothing but the
-// method, so that a wrong default of the format shows.
+// setup is receiver.json. Method, Header and Prefix are what the sender does; the receiver is given
+// nothing but the method, so that a wrong default of the format shows.
 type setup struct {
 	Registry string
 	Aliases  []string
@@ -122,7 +122,8 @@ func (s setup) outcome(t *testing.T, format webhook.Format, one sample) golden {
 	all, err := webhook.Parse(format.Name, one.header, one.body)
 	for _, n := range all {
 		out.Notifications = append(out.Notifications, shown{
-			ID: n.ID, Action: n.Action, Host: n.Host, Key: n.Key, Repository: n.Repository, Tag: n.Tag, Digest: n.Digest,
+			ID: n.ID, Action: n.Action, Host: n.Host, Key: n.Key, Repository: n.Repository,
+			Tag: n.Tag, Digest: n.Digest,
 			MediaType: n.MediaType, ConfigType: n.ConfigType, Layers: n.Layers, Actor: n.Actor, At: n.At,
 			Subscription: n.Subscription, Err: reason{n.Err},
 		})
@@ -141,7 +142,8 @@ func (s setup) outcome(t *testing.T, format webhook.Format, one sample) golden {
 	out.Status, out.Header, out.Answer = s.request(t, f, one, sampleSecret)
 	for _, e := range f.events {
 		text := e.Ref.String()
-		for _, more := range [][2]string{{" by ", e.Actor}, {" at ", instant(e.OccurredAt)}, {" as ", e.Delivery}} {
+		for _, more := range [][2]string{{" by ", e.Actor}, {" at ", instant(e.OccurredAt)},
+			{" as ", e.Delivery}} {
 			if more[1] != "" {
 				text += more[0] + more[1]
 			}
@@ -157,7 +159,8 @@ func (s setup) outcome(t *testing.T, format webhook.Format, one sample) golden {
 func (s setup) serve(t *testing.T, format webhook.Format) *fixture {
 	t.Helper()
 	return serve(t, func(r *webhook.Receiver, _ *webhook.Limits) {
-		r.Format, r.Registry, r.Aliases, r.Prefixes, r.Untagged = format.Name, s.Registry, s.Aliases, s.Prefixes, s.Untagged
+		r.Format, r.Registry, r.Aliases, r.Prefixes, r.Untagged = format.Name, s.Registry,
+			s.Aliases, s.Prefixes, s.Untagged
 		r.Repositories = nil
 		if format.Name == "generic" {
 			r.Parse = tagOf
@@ -184,8 +187,10 @@ func (o onlyToken) Verify(_ context.Context, authorization string) error {
 	return pratique.Errorf(pratique.Denied, "verify token", "not the token")
 }
 
-// request sends the sample as its sender would with that secret. The answer is nil if it has no body.
-func (s setup) request(t *testing.T, f *fixture, one sample, secret string) (status int, header []string, answer json.RawMessage) {
+// request sends the sample as its sender would with that secret. The answer is nil if it has no
+// body.
+func (s setup) request(t *testing.T, f *fixture, one sample, secret string) (status int,
+	header []string, answer json.RawMessage) {
 	t.Helper()
 	url := f.url
 	if s.Method == webhook.MethodURL {
@@ -202,7 +207,8 @@ func (s setup) request(t *testing.T, f *fixture, one sample, secret string) (sta
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	for _, name := range []string{"Allow", "Retry-After", "WebHook-Allowed-Origin", "WebHook-Allowed-Rate"} {
+	for _, name := range []string{"Allow", "Retry-After", "WebHook-Allowed-Origin",
+		"WebHook-Allowed-Rate"} {
 		for _, value := range resp.Header.Values(name) {
 			header = append(header, name+": "+value)
 		}
@@ -225,7 +231,8 @@ func (s setup) show(r *http.Request, body []byte, secret string) {
 	case webhook.MethodBearer, webhook.MethodOIDC:
 		header, value = "Authorization", "Bearer "+secret
 	case webhook.MethodBasic:
-		header, value = "Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("user:"+secret))
+		header, value = "Authorization", "Basic "+
+			base64.StdEncoding.EncodeToString([]byte("user:"+secret))
 	case webhook.MethodHMACSHA256, webhook.MethodHMACSHA1:
 		sum := sha256.New
 		if s.Method == webhook.MethodHMACSHA1 {
@@ -326,7 +333,8 @@ func readSample(t testing.TB, path string) sample {
 // parseSample reads a *.http file. It takes any text, for the fuzzer.
 func parseSample(text string) sample {
 	out := sample{method: http.MethodPost}
-	if first, rest, ok := strings.Cut(text, " /\n"); ok && regexp.MustCompile(`^[A-Z]+$`).MatchString(first) {
+	if first, rest, ok := strings.Cut(text, " /\n"); ok &&
+		regexp.MustCompile(`^[A-Z]+$`).MatchString(first) {
 		out.method, text = first, rest
 	}
 	r := bufio.NewReader(strings.NewReader(text))

@@ -61,7 +61,9 @@ func TestArtifactoryIsBelievedInTheConfiguredWayOnly(t *testing.T) {
 		{webhook.MethodHMACSHA256, sampleSecret, http.StatusUnauthorized},
 		{webhook.MethodHMACSHA256, "sha256=" + signature(body), http.StatusUnauthorized},
 	} {
-		f := sender(t, "artifactory", c.method, func(r *webhook.Receiver) { r.Registry = "acme.jfrog.io" })
+		f := sender(t, "artifactory", c.method, func(r *webhook.Receiver) {
+			r.Registry = "acme.jfrog.io"
+		})
 		if status, _, out := f.with(t, body, "X-JFrog-Event-Auth", c.value); status != c.want {
 			t.Errorf("%s with %q: status %d, %+v", c.method, c.value, status, out)
 		}
@@ -80,10 +82,13 @@ func TestArtifactoryRepositoriesHavePrefixes(t *testing.T) {
 		{map[string]string{"team-docker-local": ""}, "acme.jfrog.io/foo/app"},
 		{map[string]string{"other-docker-local": ""}, ""},
 	} {
-		f := sender(t, "artifactory", webhook.MethodHeader, func(r *webhook.Receiver) { r.Registry, r.Prefixes = "acme.jfrog.io", c.prefixes })
+		f := sender(t, "artifactory", webhook.MethodHeader, func(r *webhook.Receiver) {
+			r.Registry, r.Prefixes = "acme.jfrog.io", c.prefixes
+		})
 		status, _, _ := f.with(t, body, "X-JFrog-Event-Auth", sampleSecret)
 		if c.want == "" {
-			if status != http.StatusOK || len(f.events) > 0 || len(f.drops) != 1 || f.drops[0].Reason != "repository" {
+			if status != http.StatusOK || len(f.events) > 0 || len(f.drops) != 1 ||
+				f.drops[0].Reason != "repository" {
 				t.Errorf("%v: status %d, events %v, drops %v", c.prefixes, status, f.events, f.drops)
 			}
 			continue
@@ -102,18 +107,33 @@ func TestGiteaRequestsThatAreNotSigned(t *testing.T) {
 		change func(*http.Request)
 		want   int
 	}{
-		"without a secret the signature is empty": {func(r *http.Request) { r.Header.Set("X-Gitea-Signature", "") }, http.StatusUnauthorized},
-		"no signature":        {func(*http.Request) {}, http.StatusUnauthorized},
-		"short":               {func(r *http.Request) { r.Header.Set("X-Gitea-Signature", signature(body)[:40]) }, http.StatusUnauthorized},
-		"as GitHub writes it": {func(r *http.Request) { r.Header.Set("X-Gitea-Signature", "sha256="+signature(body)) }, http.StatusUnauthorized},
-		"twice":               {func(r *http.Request) { r.Header["X-Gitea-Signature"] = []string{signature(body), signature(body)} }, http.StatusUnauthorized},
-		"only that of GitHub": {func(r *http.Request) { r.Header.Set("X-Hub-Signature-256", "sha256="+signature(body)) }, http.StatusUnauthorized},
-		"GET":                 {func(r *http.Request) { r.Method = http.MethodGet; r.Header.Set("X-Gitea-Signature", signature(body)) }, http.StatusMethodNotAllowed},
+		"without a secret the signature is empty": {func(r *http.Request) {
+			r.Header.Set("X-Gitea-Signature", "")
+		}, http.StatusUnauthorized},
+		"no signature": {func(*http.Request) {}, http.StatusUnauthorized},
+		"short": {func(r *http.Request) {
+			r.Header.Set("X-Gitea-Signature", signature(body)[:40])
+		}, http.StatusUnauthorized},
+		"as GitHub writes it": {func(r *http.Request) {
+			r.Header.Set("X-Gitea-Signature", "sha256="+signature(body))
+		}, http.StatusUnauthorized},
+		"twice": {func(r *http.Request) {
+			r.Header["X-Gitea-Signature"] = []string{signature(body), signature(body)}
+		}, http.StatusUnauthorized},
+		"only that of GitHub": {func(r *http.Request) {
+			r.Header.Set("X-Hub-Signature-256", "sha256="+signature(body))
+		}, http.StatusUnauthorized},
+		"GET": {func(r *http.Request) {
+			r.Method = http.MethodGet
+			r.Header.Set("X-Gitea-Signature", signature(body))
+		}, http.StatusMethodNotAllowed},
 		"a form": {func(r *http.Request) {
 			r.Header.Set("X-Gitea-Signature", signature(body))
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}, http.StatusUnsupportedMediaType},
-		"signed": {func(r *http.Request) { r.Header.Set("X-Gitea-Signature", signature(body)) }, http.StatusAccepted},
+		"signed": {func(r *http.Request) {
+			r.Header.Set("X-Gitea-Signature", signature(body))
+		}, http.StatusAccepted},
 	} {
 		status, _, out := f.send(t, strings.NewReader(body), func(r *http.Request) {
 			r.Header = http.Header{"Content-Type": {"application/json"}}
@@ -131,10 +151,12 @@ func TestForgejosOwnSignature(t *testing.T) {
 	f := sender(t, "gitea", webhook.MethodHMACSHA256, func(r *webhook.Receiver) {
 		r.Registry, r.Auth.Header = "git.example.com", "X-Forgejo-Signature"
 	})
-	if status, _, out := f.with(t, body, "X-Forgejo-Signature", signature(body)); status != http.StatusAccepted {
+	if status, _, out := f.with(t, body, "X-Forgejo-Signature",
+		signature(body)); status != http.StatusAccepted {
 		t.Errorf("status %d, %+v", status, out)
 	}
-	if status, _, _ := f.with(t, body, "X-Gitea-Signature", signature(body)); status != http.StatusUnauthorized {
+	if status, _, _ := f.with(t, body, "X-Gitea-Signature",
+		signature(body)); status != http.StatusUnauthorized {
 		t.Errorf("with the other: status %d", status)
 	}
 }
@@ -142,17 +164,21 @@ func TestForgejosOwnSignature(t *testing.T) {
 // A manifest may have 4 MiB, and quotes and newlines in it are escaped.
 func TestZotSendsLargeManifests(t *testing.T) {
 	t.Parallel()
-	for size, want := range map[int]int{4 << 20: http.StatusAccepted, 11 << 20: http.StatusRequestEntityTooLarge} {
-		text := `{"schemaVersion":2,"annotations":{"x":"` + strings.Repeat(`\"`, size/4) + strings.Repeat("x", size/2) + `"}}`
+	for size, want := range map[int]int{4 << 20: http.StatusAccepted,
+		11 << 20: http.StatusRequestEntityTooLarge} {
+		text := `{"schemaVersion":2,"annotations":{"x":"` + strings.Repeat(`\"`, size/4) +
+			strings.Repeat("x", size/2) + `"}}`
 		image, err := json.Marshal(map[string]string{
-			"name": "team/app", "reference": "1.4.2", "digest": pratique.DigestOf([]byte(text)).String(), "mediaType": pratique.TypeOCIManifest,
+			"name": "team/app", "reference": "1.4.2",
+			"digest": pratique.DigestOf([]byte(text)).String(), "mediaType": pratique.TypeOCIManifest,
 			"manifest": text,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		f := sender(t, "zot", "", nil)
-		status, _, out := f.with(t, string(image), "Authorization", "Bearer "+sampleSecret, "Ce-Specversion", "1.0",
+		status, _, out := f.with(t, string(image), "Authorization", "Bearer "+sampleSecret,
+			"Ce-Specversion", "1.0",
 			"Ce-Id", "1", "Ce-Source", "zotregistry.dev", "Ce-Type", "zotregistry.image.updated")
 		if status != want {
 			t.Errorf("%d bytes: status %d, %+v", len(image), status, out)
@@ -180,7 +206,8 @@ func TestCloudEventsAreAskedToComeAgainWith429(t *testing.T) {
 	for _, format := range []string{"cloudevents", "cdevents"} {
 		f := sender(t, format, "", nil)
 		f.fail = pratique.Errorf(pratique.Unavailable, "publish", "no ack")
-		body := file(t, map[string]string{"cloudevents": "cloudevents/structured-plain-type.json", "cdevents": "cdevents/published.json"}[format])
+		body := file(t, map[string]string{"cloudevents": "cloudevents/structured-plain-type.json",
+			"cdevents": "cdevents/published.json"}[format])
 		status, header, _ := f.with(t, body, "Authorization", "Bearer "+sampleSecret)
 		if status != http.StatusTooManyRequests || header.Get("Retry-After") == "" {
 			t.Errorf("%s: status %d, %v", format, status, header)
@@ -216,7 +243,8 @@ func tagOf(h http.Header, body []byte) ([]webhook.Notification, error) {
 		return nil, errors.New("no tag")
 	}
 	return []webhook.Notification{{
-		ID: h.Get("X-Id"), Action: webhook.ActionPush, Repository: "team/app", Tag: image.Tag, At: time.Unix(1, 0),
+		ID: h.Get("X-Id"), Action: webhook.ActionPush, Repository: "team/app", Tag: image.Tag,
+		At: time.Unix(1, 0),
 	}}, nil
 }
 
@@ -236,11 +264,13 @@ func TestGenericUsesTheReceiversExpressions(t *testing.T) {
 		{"", `{"tag":"1"}`, http.StatusUnsupportedMediaType},
 	} {
 		f := sender(t, "generic", "", func(r *webhook.Receiver) { r.Parse = tagOf })
-		status, _, out := f.with(t, c.body, "Authorization", "Bearer "+sampleSecret, "Content-Type", c.contentType, "X-Id", "7")
+		status, _, out := f.with(t, c.body, "Authorization", "Bearer "+sampleSecret, "Content-Type",
+			c.contentType, "X-Id", "7")
 		if status != c.want {
 			t.Errorf("%+v: status %d, %+v", c, status, out)
 		}
-		if status == http.StatusAccepted && f.events[0].Ref.String() != "registry.example.com/team/app:1" {
+		if status == http.StatusAccepted &&
+			f.events[0].Ref.String() != "registry.example.com/team/app:1" {
 			t.Errorf("events %v", f.events)
 		}
 	}
@@ -251,7 +281,8 @@ func TestOddTimeOfExpressionsIsNone(t *testing.T) {
 	t.Parallel()
 	f := sender(t, "generic", "", func(r *webhook.Receiver) {
 		r.Parse = func(http.Header, []byte) ([]webhook.Notification, error) {
-			return []webhook.Notification{{Action: webhook.ActionPush, Repository: "team/app", Tag: "1", At: time.Unix(1<<40, 0)}}, nil
+			return []webhook.Notification{{Action: webhook.ActionPush, Repository: "team/app",
+				Tag: "1", At: time.Unix(1<<40, 0)}}, nil
 		}
 	})
 	status, _, _ := f.with(t, `{}`, "Authorization", "Bearer "+sampleSecret)
@@ -263,11 +294,13 @@ func TestOddTimeOfExpressionsIsNone(t *testing.T) {
 func TestGenericCanDoEveryMethod(t *testing.T) {
 	t.Parallel()
 	for _, method := range []webhook.Method{
-		webhook.MethodHeader, webhook.MethodBearer, webhook.MethodBasic, webhook.MethodHMACSHA256, webhook.MethodHMACSHA1, webhook.MethodURL, webhook.MethodOIDC,
+		webhook.MethodHeader, webhook.MethodBearer, webhook.MethodBasic, webhook.MethodHMACSHA256,
+		webhook.MethodHMACSHA1, webhook.MethodURL, webhook.MethodOIDC,
 	} {
 		f, r := &fixture{}, receiver()
 		r.Format, r.Parse = "generic", tagOf
-		r.Auth = webhook.Auth{Method: method, Header: "X-Signature", Secrets: []string{"user-" + sampleSecret}}
+		r.Auth = webhook.Auth{Method: method, Header: "X-Signature",
+			Secrets: []string{"user-" + sampleSecret}}
 		switch method {
 		case webhook.MethodBasic:
 			r.Auth.Secrets = []string{"user:" + sampleSecret}
@@ -289,7 +322,9 @@ func TestGenericAndItsExpressionsBelongTogether(t *testing.T) {
 		"signed in no header": func(r *webhook.Receiver) {
 			r.Format, r.Parse, r.Auth.Method = "generic", tagOf, webhook.MethodHMACSHA256
 		},
-		"a method that it lacks": func(r *webhook.Receiver) { r.Format, r.Auth.Method = "nexus", webhook.MethodHMACSHA256 },
+		"a method that it lacks": func(r *webhook.Receiver) {
+			r.Format, r.Auth.Method = "nexus", webhook.MethodHMACSHA256
+		},
 	} {
 		f, r := &fixture{}, receiver()
 		change(&r)
@@ -297,12 +332,14 @@ func TestGenericAndItsExpressionsBelongTogether(t *testing.T) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if _, err := webhook.Parse("generic", nil, []byte(`{}`)); err == nil || !strings.Contains(err.Error(), "expressions") {
+	if _, err := webhook.Parse("generic", nil, []byte(`{}`)); err == nil ||
+		!strings.Contains(err.Error(), "expressions") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// Six copies of one push arrive with six ids: none is taken for another here, since only the digest can tell.
+// Six copies of one push arrive with six ids: none is taken for another here, since only the digest
+// can tell.
 func TestEveryNexusCallIsHandedOn(t *testing.T) {
 	t.Parallel()
 	f := &fixture{}

@@ -12,8 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Bounds of a body. A token is a brace, a bracket, a name or a value. The shortest have two bytes, and need many more in
-// memory.
+// Bounds of a body. A token is a brace, a bracket, a name or a value. The shortest have two bytes,
+// and need many more in memory.
 const (
 	maxDepth  = 32
 	maxTokens = 200_000
@@ -26,8 +26,9 @@ func Decode(body []byte) (any, error) {
 	return v, err
 }
 
-// unmarshalStrict decodes exactly one JSON value. It refuses or does not match duplicate names, names in another case and
-// invalid UTF-8, so that no other program reads another value from the same bytes. It bounds nesting and tokens.
+// unmarshalStrict decodes exactly one JSON value. It refuses or does not match duplicate names,
+// names in another case and invalid UTF-8, so that no other program reads another value from the
+// same bytes. It bounds nesting and tokens.
 func unmarshalStrict(body []byte, into any) error {
 	if err := checkTokens(body); err != nil {
 		return err
@@ -70,8 +71,8 @@ func parseUnix(number jsontext.Value) time.Time {
 	return representable(time.Unix(int64(seconds), 0))
 }
 
-// representable returns the time in UTC, or zero if RFC 3339, whose years have four digits, cannot represent it: an event
-// that cannot be stored would be sent again for ever.
+// representable returns the time in UTC, or zero if RFC 3339, whose years have four digits, cannot
+// represent it: an event that cannot be stored would be sent again for ever.
 func representable(at time.Time) time.Time {
 	if at = at.UTC(); at.Year() < 0 || at.Year() > 9999 {
 		return time.Time{}

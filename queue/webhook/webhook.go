@@ -1,13 +1,14 @@
-// Package webhook receives the notifications of registries, and hands the pushes in them on as events.
+// Package webhook receives the notifications of registries, and hands the pushes in them on as
+// events.
 //
-// One receiver is one URL, one sender format, one registry and one set of secrets. What a payload says about
-// the registry is compared with the receiver's configuration and never used: an event always carries the
-// configured registry, so a forged body cannot make a later stage contact another host. No URL in a payload is
-// ever called.
+// One receiver is one URL, one sender format, one registry and one set of secrets. What a payload
+// says about the registry is compared with the receiver's configuration and never used: an event
+// always carries the configured registry, so a forged body cannot make a later stage contact
+// another host. No URL in a payload is ever called.
 //
-// A format is one file and one row of the table in format.go: a pure function from header and body to
-// notifications, how the sender can show who it is, and which statuses it understands. The answer depends on what
-// went wrong:
+// A format is one file and one row of the table in format.go: a pure function from header and body
+// to notifications, how the sender can show who it is, and which statuses it understands. The
+// answer depends on what went wrong:
 //
 //   - Method, credentials, content type and content encoding are matters of set-up. They are answered with an
 //     honest 4xx, also to CNCF Distribution, which repeats such a request for ever and keeps all later events
@@ -21,9 +22,10 @@
 //   - 202 means that every wanted event of the request is stored. 200 means that there was none, or that all were
 //     duplicates.
 //
-// Ignored without a record but counted: pulls, mounts, deletes, blobs, scans, signatures and attestations by tag or
-// by what is in them, and manifests pushed without a tag. The last are the children of an index, which comes with
-// its own tag, and referrers; nothing is evaluated or deployed because of them unless the receiver says so.
+// Ignored without a record but counted: pulls, mounts, deletes, blobs, scans, signatures and
+// attestations by tag or by what is in them, and manifests pushed without a tag. The last are the
+// children of an index, which comes with its own tag, and referrers; nothing is evaluated or
+// deployed because of them unless the receiver says so.
 //
 // The handler bounds the time to read a body itself. The server around it has to bound the rest:
 // ReadHeaderTimeout 10 s, IdleTimeout 2 min, MaxHeaderBytes 64 KiB, and no ReadTimeout shorter than
@@ -43,7 +45,8 @@ import (
 
 // Receiver is one configured webhook.
 type Receiver struct {
-	// Name is the last part of the URL and the source of its events: lower-case letters, digits, dashes.
+	// Name is the last part of the URL and the source of its events: lower-case letters, digits,
+	// dashes.
 	Name string
 	// Format is the sender's format, a name from [Formats].
 	Format string
@@ -51,11 +54,12 @@ type Receiver struct {
 	Registry string
 	// Aliases are further hosts by which pushing clients may know the same registry.
 	Aliases []string
-	// Repositories are the paths to accept: "team/*", "apps/**". None means every repository of the registry.
+	// Repositories are the paths to accept: "team/*", "apps/**". None means every repository of the
+	// registry.
 	Repositories []pratique.Glob
-	// Prefixes says which path the sender's own key for a repository of repositories stands for (Artifactory's repo_key,
-	// Nexus's repositoryName); the empty path is the registry's root. Other keys are refused. Without any, the
-	// format's own rule counts.
+	// Prefixes says which path the sender's own key for a repository of repositories stands for
+	// (Artifactory's repo_key, Nexus's repositoryName); the empty path is the registry's root.
+	// Other keys are refused. Without any, the format's own rule counts.
 	Prefixes map[string]string
 	// Untagged accepts manifests pushed by digest only.
 	Untagged bool
@@ -69,16 +73,16 @@ type Receiver struct {
 	Parse func(h http.Header, body []byte) ([]Notification, error)
 }
 
-// Publisher stores the events of one request durably, all or none, and gives each its id. It returns how many were new;
-// the others are duplicates.
+// Publisher stores the events of one request durably, all or none, and gives each its id. It
+// returns how many were new; the others are duplicates.
 type Publisher interface {
 	Publish(ctx context.Context, events []pratique.Event) (stored int, err error)
 }
 
 // Drop is a notification that is not stored although its sender may not send it again.
 type Drop struct {
-	// Reason is one of a closed list: body-too-large, unreadable, too-many-events, host, repository, reference,
-	// subscription.
+	// Reason is one of a closed list: body-too-large, unreadable, too-many-events, host,
+	// repository, reference, subscription.
 	Reason string
 	// Detail is for people; it may quote the payload, in part.
 	Detail string
@@ -98,11 +102,13 @@ type Refusal struct {
 
 // Sender is where an HTTP request came from.
 type Sender struct {
-	// Remote is the address of the connection; Forwarded is what a proxy in front says of it, which anybody can forge.
+	// Remote is the address of the connection; Forwarded is what a proxy in front says of it, which
+	// anybody can forge.
 	Remote, Forwarded string
 }
 
-// Refused is a request that was refused as a whole. Its texts come from the sender; they are printable and short.
+// Refused is a request that was refused as a whole. Its texts come from the sender; they are
+// printable and short.
 type Refused struct {
 	// Receiver is empty if the URL names none.
 	Receiver string
@@ -123,8 +129,9 @@ type Ignored struct {
 
 // Limits bounds what a request may cost. Every zero value means its default.
 type Limits struct {
-	Body       int64         // bytes, default 2 MiB; some senders need more and have it
-	Memory     int64         // bytes of all bodies at once, default 64 MiB; as much again before authentication
+	Body int64 // bytes, default 2 MiB; some senders need more and have it
+	// bytes of all bodies at once, default 64 MiB; as much again before authentication
+	Memory     int64
 	Events     int           // per envelope, default 1000
 	Concurrent int           // requests per receiver whose events are being stored, default 512
 	Read       time.Duration // to read a body, default 10 s
@@ -138,20 +145,22 @@ type Config struct {
 	Limits    Limits
 	// Now is the clock; nil means [time.Now].
 	Now func() time.Time
-	// Count is called with how many events, or requests, of a receiver had an outcome: "accepted", "ignored:<why>",
-	// "dropped:<reason>", "refused:<status>". The values are a closed list. It may be nil.
+	// Count is called with how many events, or requests, of a receiver had an outcome: "accepted",
+	// "ignored:<why>", "dropped:<reason>", "refused:<status>". The values are a closed list. It may
+	// be nil.
 	Count func(receiver, outcome string, n int)
 	// Observe is called for each answered request. It may be nil.
 	Observe func(receiver string, status int, took time.Duration)
 	// OnRefused is called for each request that was refused as a whole. It may be nil.
 	OnRefused func(r Refused)
-	// OnIgnored is called for pushes without effect: duplicates, and those that are not of an image under a tag. It may be
-	// nil.
+	// OnIgnored is called for pushes without effect: duplicates, and those that are not of an image
+	// under a tag. It may be nil.
 	OnIgnored func(i Ignored)
-	// OnDropped records what was dropped of a request. If it fails the sender is asked to try again. It may be nil.
+	// OnDropped records what was dropped of a request. If it fails the sender is asked to try
+	// again. It may be nil.
 	OnDropped func(ctx context.Context, r Refusal) error
-	// OnError is called with errors that a sender is not told: why something could not be stored, what was wrong with a
-	// token. It may be nil.
+	// OnError is called with errors that a sender is not told: why something could not be stored,
+	// what was wrong with a token. It may be nil.
 	OnError func(receiver string, err error)
 }
 
@@ -224,7 +233,8 @@ func newReceiver(r Receiver, concurrent int) (*receiver, error) {
 		return nil, fmt.Errorf("format %q: want one of %s", r.Format, strings.Join(FormatNames(), ", "))
 	}
 	f.Answers = f.Answers.withDefaults()
-	out := &receiver{Receiver: r, format: f, parse: f.parse, hosts: map[string]bool{}, slots: make(chan struct{}, concurrent)}
+	out := &receiver{Receiver: r, format: f, parse: f.parse, hosts: map[string]bool{},
+		slots: make(chan struct{}, concurrent)}
 	switch {
 	case (f.parse == nil) != (r.Parse != nil):
 		return nil, fmt.Errorf("format %s: only generic, and always generic, needs expressions", r.Format)

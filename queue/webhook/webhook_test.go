@@ -57,7 +57,9 @@ func (f *fixture) Publish(ctx context.Context, events []pratique.Event) (int, er
 	}
 	stored := 0
 	for _, e := range events {
-		same := func(have pratique.Event) bool { return have.Delivery != "" && have.Delivery == e.Delivery }
+		same := func(have pratique.Event) bool {
+			return have.Delivery != "" && have.Delivery == e.Delivery
+		}
 		if !slices.ContainsFunc(f.events, same) {
 			f.events = append(f.events, e)
 			stored++
@@ -68,8 +70,10 @@ func (f *fixture) Publish(ctx context.Context, events []pratique.Event) (int, er
 
 func receiver() webhook.Receiver {
 	return webhook.Receiver{
-		Name: "main", Format: "distribution", Registry: "registry.example.com", Aliases: []string{"registry:5000"},
-		Repositories: []pratique.Glob{"team/*", "apps/**/prod"}, Auth: webhook.Auth{Secrets: []string{secret, nextSecret}},
+		Name: "main", Format: "distribution", Registry: "registry.example.com",
+		Aliases:      []string{"registry:5000"},
+		Repositories: []pratique.Glob{"team/*", "apps/**/prod"},
+		Auth:         webhook.Auth{Secrets: []string{secret, nextSecret}},
 	}
 }
 
@@ -77,8 +81,12 @@ func (f *fixture) config(r webhook.Receiver) webhook.Config {
 	f.counts = map[string]int{}
 	return webhook.Config{
 		Receivers: []webhook.Receiver{r}, Publisher: f,
-		Now:   func() time.Time { return time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC) },
-		Count: func(_, outcome string, n int) { f.mu.Lock(); defer f.mu.Unlock(); f.counts[outcome] += n },
+		Now: func() time.Time { return time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC) },
+		Count: func(_, outcome string, n int) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.counts[outcome] += n
+		},
 		OnDropped: func(ctx context.Context, r webhook.Refusal) error {
 			f.mu.Lock()
 			defer f.mu.Unlock()
@@ -88,7 +96,11 @@ func (f *fixture) config(r webhook.Receiver) webhook.Config {
 			f.drops, f.bodies = append(f.drops, r.Drops...), append(f.bodies, r.Body)
 			return f.lost
 		},
-		OnError: func(_ string, err error) { f.mu.Lock(); defer f.mu.Unlock(); f.errors = append(f.errors, err) },
+		OnError: func(_ string, err error) {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.errors = append(f.errors, err)
+		},
 	}
 }
 
@@ -122,7 +134,8 @@ type reply struct {
 	Detail   string
 }
 
-func (f *fixture) send(t testing.TB, body io.Reader, change func(*http.Request)) (int, http.Header, reply) {
+func (f *fixture) send(t testing.TB, body io.Reader, change func(*http.Request)) (int,
+	http.Header, reply) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, f.url, body)
 	if err != nil {
@@ -175,12 +188,17 @@ func TestPushBecomesAnEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: "registry.example.com", Path: "team/app"}, Tag: "1.4.2", Digest: d}
+	ref := pratique.ImageRef{Repository: pratique.Repository{Registry: "registry.example.com",
+		Path: "team/app"}, Tag: "1.4.2", Digest: d}
 	want := []pratique.Event{{
-		Ref: ref, Source: "main", Actor: "ci", Delivery: "320678d8-ca14-430f-8bb6-4ca139cd83f7", Priority: pratique.PriorityPush,
-		OccurredAt: time.Date(2026, 3, 9, 14, 44, 26, 402973972, time.UTC), ReceivedAt: time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC),
+		Ref: ref, Source: "main", Actor: "ci", Delivery: "320678d8-ca14-430f-8bb6-4ca139cd83f7",
+		Priority:   pratique.PriorityPush,
+		OccurredAt: time.Date(2026, 3, 9, 14, 44, 26, 402973972, time.UTC),
+		ReceivedAt: time.Date(2026, 3, 9, 15, 0, 0, 0, time.UTC),
 	}}
-	if diff := cmp.Diff(want, f.events, cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, f.events, cmp.Comparer(func(a, b pratique.Digest) bool {
+		return a == b
+	})); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff(map[string]int{"accepted": 1}, f.counts); diff != "" {
@@ -191,7 +209,8 @@ func TestPushBecomesAnEvent(t *testing.T) {
 func TestAliasIsReplacedByTheConfiguredRegistry(t *testing.T) {
 	t.Parallel()
 	f := serve(t, nil)
-	f.send(t, strings.NewReader(changed(t, `"host":"registry.example.com"`, `"host":"REGISTRY:5000"`)), nil)
+	f.send(t, strings.NewReader(changed(t, `"host":"registry.example.com"`,
+		`"host":"REGISTRY:5000"`)), nil)
 	if len(f.events) != 1 || f.events[0].Ref.Repository.Registry != "registry.example.com" {
 		t.Errorf("%+v", f.events)
 	}
@@ -203,20 +222,27 @@ func TestIgnored(t *testing.T) {
 		body string
 		want map[string]int
 	}{
-		"pull":             {changed(t, `"push"`, `"pull"`), map[string]int{"pull": 1}},
-		"mount":            {changed(t, `"push"`, `"mount"`), map[string]int{"mount": 1}},
-		"deletes":          {file(t, "delete.json"), map[string]int{"delete": 2}},
-		"unheard of":       {changed(t, `"push"`, `"<script>"`), map[string]int{"action": 1}},
-		"blob":             {changed(t, "application/vnd.oci.image.manifest.v1+json", "application/octet-stream"), map[string]int{"blob": 1}},
-		"chart":            {changed(t, "application/vnd.oci.image.manifest.v1+json", "application/x"), map[string]int{"media-type": 1}},
-		"signature":        {changed(t, "1.4.2", "sha256-"+hexA+".sig"), map[string]int{"signature-tag": 1}},
-		"attestation":      {changed(t, "1.4.2", "sha256-"+hexA+".att"), map[string]int{"signature-tag": 1}},
-		"sbom":             {changed(t, "1.4.2", "sha256-"+hexA+".sbom"), map[string]int{"signature-tag": 1}},
-		"referrers":        {changed(t, "1.4.2", "sha256-"+hexA), map[string]int{"signature-tag": 1}},
-		"referrers, 512":   {changed(t, "1.4.2", "sha512-"+hexA+hexA), map[string]int{"signature-tag": 1}},
-		"untagged":         {changed(t, `"tag":"1.4.2"`, `"tag":""`), map[string]int{"untagged": 1}},
-		"nothing":          {`{"events":[]}`, nil},
-		"another's, pulls": {strings.Replace(changed(t, `"push"`, `"pull"`), `"host":"registry.example.com"`, `"host":"evil"`, 1), map[string]int{"pull": 1}},
+		"pull":       {changed(t, `"push"`, `"pull"`), map[string]int{"pull": 1}},
+		"mount":      {changed(t, `"push"`, `"mount"`), map[string]int{"mount": 1}},
+		"deletes":    {file(t, "delete.json"), map[string]int{"delete": 2}},
+		"unheard of": {changed(t, `"push"`, `"<script>"`), map[string]int{"action": 1}},
+		"blob": {changed(t, "application/vnd.oci.image.manifest.v1+json",
+			"application/octet-stream"), map[string]int{"blob": 1}},
+		"chart": {changed(t, "application/vnd.oci.image.manifest.v1+json",
+			"application/x"), map[string]int{"media-type": 1}},
+		"signature": {changed(t, "1.4.2", "sha256-"+hexA+".sig"),
+			map[string]int{"signature-tag": 1}},
+		"attestation": {changed(t, "1.4.2", "sha256-"+hexA+".att"),
+			map[string]int{"signature-tag": 1}},
+		"sbom": {changed(t, "1.4.2", "sha256-"+hexA+".sbom"),
+			map[string]int{"signature-tag": 1}},
+		"referrers": {changed(t, "1.4.2", "sha256-"+hexA), map[string]int{"signature-tag": 1}},
+		"referrers, 512": {changed(t, "1.4.2", "sha512-"+hexA+hexA),
+			map[string]int{"signature-tag": 1}},
+		"untagged": {changed(t, `"tag":"1.4.2"`, `"tag":""`), map[string]int{"untagged": 1}},
+		"nothing":  {`{"events":[]}`, nil},
+		"another's, pulls": {strings.Replace(changed(t, `"push"`, `"pull"`),
+			`"host":"registry.example.com"`, `"host":"evil"`, 1), map[string]int{"pull": 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -239,9 +265,12 @@ func TestIgnored(t *testing.T) {
 
 func TestNotQuiteASignature(t *testing.T) {
 	t.Parallel()
-	for _, tag := range []string{"sha256-" + hexA[:63], "sha256-" + hexA + ".sigx", "sha256-" + hexA + ".sig.1", "sha256-abc.sig", "app-sha256-" + hexA, "acme-sha256-" + hexA + ".sig", "xsha256-" + hexA} {
+	for _, tag := range []string{"sha256-" + hexA[:63], "sha256-" + hexA + ".sigx", "sha256-" +
+		hexA + ".sig.1", "sha256-abc.sig", "app-sha256-" + hexA, "acme-sha256-" + hexA + ".sig",
+		"xsha256-" + hexA} {
 		f := serve(t, nil)
-		if status, _, _ := f.send(t, strings.NewReader(changed(t, "1.4.2", tag)), nil); status != http.StatusAccepted {
+		if status, _, _ := f.send(t, strings.NewReader(changed(t, "1.4.2", tag)),
+			nil); status != http.StatusAccepted {
 			t.Errorf("tag %s: status %d", tag, status)
 		}
 	}
@@ -271,13 +300,15 @@ func (c *counting) count() int { c.mu.Lock(); defer c.mu.Unlock(); return c.n }
 func TestMixedEnvelope(t *testing.T) {
 	t.Parallel()
 	f := serve(t, nil)
-	one := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(file(t, "push.json")), `{"events":[`), `]}`)
+	one := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(file(t, "push.json")),
+		`{"events":[`), `]}`)
 	second := strings.Replace(one, "320678d8", "420678d8", 1)
 	evil := strings.Replace(one, `"host":"registry.example.com"`, `"host":"evil.example"`, 1)
 	pull := strings.Replace(one, `"push"`, `"pull"`, 1)
 	body := `{"events":[` + strings.Join([]string{one, pull, evil, second, one}, ",") + `]}`
 	status, _, out := f.send(t, strings.NewReader(body), nil)
-	if status != http.StatusAccepted || out.Accepted != 2 || out.Ignored["pull"] != 1 || len(out.Dropped) != 1 {
+	if status != http.StatusAccepted || out.Accepted != 2 || out.Ignored["pull"] != 1 ||
+		len(out.Dropped) != 1 {
 		t.Errorf("status %d, %+v", status, out)
 	}
 	if len(f.events) != 2 || out.Ignored["duplicate"] != 1 {
@@ -289,7 +320,8 @@ func TestLongIDsStayDifferent(t *testing.T) {
 	t.Parallel()
 	f := serve(t, nil)
 	for _, end := range []string{"a", "b"} {
-		f.send(t, strings.NewReader(changed(t, "320678d8-ca14-430f-8bb6-4ca139cd83f7", strings.Repeat("x", 300)+end)), nil)
+		f.send(t, strings.NewReader(changed(t, "320678d8-ca14-430f-8bb6-4ca139cd83f7",
+			strings.Repeat("x", 300)+end)), nil)
 	}
 	if len(f.events) != 2 || len(f.events[0].Delivery) > 120 {
 		t.Errorf("%+v", f.events)
@@ -334,7 +366,9 @@ func TestRepositoryPatterns(t *testing.T) {
 				r.Repositories = []pratique.Glob{pratique.Glob(c.pattern)}
 			}
 		})
-		status, _, _ := f.send(t, strings.NewReader(changed(t, `"repository":"team/app"`, `"repository":"`+c.repository+`"`)), nil)
+		status, _, _ := f.send(t,
+			strings.NewReader(changed(t, `"repository":"team/app"`, `"repository":"`+c.repository+
+				`"`)), nil)
 		if got := status == http.StatusAccepted; got != c.want {
 			t.Errorf("%q takes %q: %v, want %v", c.pattern, c.repository, got, c.want)
 		}

@@ -8,8 +8,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// zot sends CloudEvents: binary over HTTP, structured over NATS. It sends the whole manifest with them, as a string in
-// JSON, so signatures and other artifacts are recognized here and a body can be large.
+// zot sends CloudEvents: binary over HTTP, structured over NATS. It sends the whole manifest with
+// them, as a string in JSON, so signatures and other artifacts are recognized here and a body can
+// be large.
 func zot() Format {
 	return Format{
 		Name: "zot", Sender: "zot", Methods: []Method{MethodBearer, MethodBasic, MethodHeader},
@@ -43,8 +44,8 @@ func parseZot(h http.Header, body []byte) ([]Notification, error) {
 	})
 }
 
-// zotAction reads the end of a type: the prefix, zotregistry, can be configured. A manifest that failed its lint was not
-// stored.
+// zotAction reads the end of a type: the prefix, zotregistry, can be configured. A manifest that
+// failed its lint was not stored.
 func zotAction(name string) Action {
 	switch {
 	case strings.HasSuffix(name, ".image.updated"):
@@ -74,7 +75,8 @@ func (n *Notification) readZot(e cloudEvent) error {
 	case image.Reference != image.Digest:
 		return errors.New(`"reference" and "digest" are two digests`)
 	}
-	n.Repository, n.Digest, n.MediaType, n.Actor = image.Name, image.Digest, image.MediaType, image.Actor.Name
+	n.Repository, n.Digest, n.MediaType, n.Actor = image.Name, image.Digest, image.MediaType,
+		image.Actor.Name
 	// The manifest may cause the event to be ignored, so it must have this digest.
 	if id, err := pratique.ParseContentID(image.Digest); err == nil && id.Of([]byte(image.Manifest)) {
 		n.readManifest([]byte(image.Manifest))
@@ -92,8 +94,8 @@ type manifest struct {
 	} `json:"layers"`
 }
 
-// readManifest sets the types of a manifest, if it can be read. An image or an index with an artifact type or a subject can
-// be run all the same.
+// readManifest sets the types of a manifest, if it can be read. An image or an index with an
+// artifact type or a subject can be run all the same.
 func (n *Notification) readManifest(text []byte) {
 	var m manifest
 	if err := unmarshalStrict(text, &m); err != nil {

@@ -14,21 +14,24 @@ import (
 	"github.com/pratique-dev/pratique/internal/inspector/imagetest"
 )
 
-// TestRealLikeTheCommandLine compares packages, files and relationships with what the syft command line of the same
-// version writes about real images. PRATIQUE_TEST_DATA names their directory, PRATIQUE_SYFT the program.
+// TestRealLikeTheCommandLine compares packages, files and relationships with what the syft command
+// line of the same version writes about real images. PRATIQUE_TEST_DATA names their directory,
+// PRATIQUE_SYFT the program.
 func TestRealLikeTheCommandLine(t *testing.T) {
 	data, program := os.Getenv("PRATIQUE_TEST_DATA"), os.Getenv("PRATIQUE_SYFT")
 	if data == "" || program == "" {
 		t.Skip("PRATIQUE_TEST_DATA or PRATIQUE_SYFT is not set")
 	}
 	for _, name := range []string{"base", "app-go", "app-node", "app-clean", "app-flip", "alpine-syn"} {
-		docs, err := generator.Generate(t.Context(), imagetest.Load(t, filepath.Join(data, "images"), name+":1"))
+		docs, err := generator.Generate(t.Context(),
+			imagetest.Load(t, filepath.Join(data, "images"), name+":1"))
 		if err != nil {
 			t.Fatal(name, err)
 		}
 		dir := t.TempDir()
 		spdx, cyclone := filepath.Join(dir, "spdx"), filepath.Join(dir, "cyclonedx")
-		cmd := exec.Command(program, "scan", "oci-dir:"+imagetest.Single(t, filepath.Join(data, "images"), name+":1"),
+		cmd := exec.Command(program, "scan", "oci-dir:"+
+			imagetest.Single(t, filepath.Join(data, "images"), name+":1"),
 			"-o", "spdx-json="+spdx, "-o", "cyclonedx-json="+cyclone)
 		cmd.Env = append(os.Environ(), "SYFT_CHECK_FOR_APP_UPDATE=false")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -37,7 +40,8 @@ func TestRealLikeTheCommandLine(t *testing.T) {
 		if diff := cmp.Diff(spdxFacts(t, read(t, spdx)), spdxFacts(t, docs.SPDX)); diff != "" {
 			t.Errorf("%s SPDX (-command line +here)\n%s", name, diff[:min(len(diff), 4000)])
 		}
-		if diff := cmp.Diff(cycloneFacts(t, read(t, cyclone)), cycloneFacts(t, docs.CycloneDX)); diff != "" {
+		if diff := cmp.Diff(cycloneFacts(t, read(t, cyclone)),
+			cycloneFacts(t, docs.CycloneDX)); diff != "" {
 			t.Errorf("%s CycloneDX (-command line +here)\n%s", name, diff[:min(len(diff), 4000)])
 		}
 	}
@@ -94,7 +98,8 @@ func spdxFacts(t *testing.T, raw []byte) []string {
 		all = append(all, strings.Join(line, " "))
 	}
 	for _, r := range doc.Relationships {
-		all = append(all, strings.Join([]string{root(r.SpdxElementID), r.RelationshipType, root(r.RelatedSpdxElement), r.Comment}, " "))
+		all = append(all, strings.Join([]string{root(r.SpdxElementID), r.RelationshipType,
+			root(r.RelatedSpdxElement), r.Comment}, " "))
 	}
 	slices.Sort(all)
 	return all

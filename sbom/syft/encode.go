@@ -42,7 +42,8 @@ func stampOf(img layers.Image, tool pratique.Tool) (stamp, error) {
 	if epoch := time.Unix(0, 0).UTC(); s.made.Before(epoch) || s.made.Year() > 9999 {
 		s.made = epoch
 	}
-	s.id = uuid.NewSHA1(uuid.NameSpaceURL, []byte(namespace+img.Subject.String()+"?"+tool.Name+"="+tool.Version))
+	s.id = uuid.NewSHA1(uuid.NameSpaceURL, []byte(namespace+img.Subject.String()+"?"+tool.Name+"="+
+		tool.Version))
 	return s, nil
 }
 
@@ -98,7 +99,8 @@ func sortSPDX(doc *spdx.Document) {
 		)
 	})
 	slices.SortStableFunc(doc.Files, func(a, b *spdx.File) int {
-		return cmp.Or(cmp.Compare(a.FileName, b.FileName), cmp.Compare(a.FileSPDXIdentifier, b.FileSPDXIdentifier))
+		return cmp.Or(cmp.Compare(a.FileName, b.FileName), cmp.Compare(a.FileSPDXIdentifier,
+			b.FileSPDXIdentifier))
 	})
 	slices.SortStableFunc(doc.Relationships, func(a, b *spdx.Relationship) int {
 		return cmp.Or(

@@ -11,11 +11,13 @@ import (
 
 // A document that is written in pieces says what it says when it is written in one.
 func TestWriteSPDX(t *testing.T) {
-	small := spdx.Document{SPDXVersion: spdx.Version, SPDXIdentifier: "DOCUMENT", DocumentName: "a <b> & c"}
+	small := spdx.Document{SPDXVersion: spdx.Version, SPDXIdentifier: "DOCUMENT",
+		DocumentName: "a <b> & c"}
 	full := small
 	full.Packages = []*spdx.Package{{PackageName: "<p>", PackageSPDXIdentifier: "P"}}
 	full.Files = []*spdx.File{{FileName: "f", FileSPDXIdentifier: "F"}}
-	full.Relationships = []*spdx.Relationship{{RefA: common.DocElementID{ElementRefID: "P"}, RefB: common.DocElementID{ElementRefID: "F"}, Relationship: "CONTAINS"}}
+	full.Relationships = []*spdx.Relationship{{RefA: common.DocElementID{ElementRefID: "P"},
+		RefB: common.DocElementID{ElementRefID: "F"}, Relationship: "CONTAINS"}}
 	full.OtherLicenses = []*spdx.OtherLicense{{LicenseIdentifier: "LicenseRef-x", ExtractedText: "x"}}
 	files := small
 	files.Files = full.Files

@@ -19,7 +19,8 @@ func TestLinkedPackages(t *testing.T) {
 		t.Run(test.Name, func(t *testing.T) {
 			docs, err := generator.Generate(t.Context(), imagetest.BuildOf(t, test.Layers...))
 			if test.Refused {
-				// Circles of links are for the scanner to tell; whoever reads files finds nothing there.
+				// Circles of links are for the scanner to tell; whoever reads files finds nothing
+				// there.
 				if pratique.KindOf(err) != pratique.Corrupt && (err != nil || docs.Packages > 0) {
 					t.Fatalf("got %v and %d packages, want an error of kind corrupt", err, docs.Packages)
 				}
@@ -37,7 +38,8 @@ func TestLinkedPackages(t *testing.T) {
 				got = append(got, strings.ToLower(p.Name)+" "+p.Version)
 			}
 			slices.Sort(got)
-			want := strings.Split(strings.ToLower(strings.Join(test.Packages, "\n")), "\n") // Syft writes Python's names so
+			// Syft writes Python's names so
+			want := strings.Split(strings.ToLower(strings.Join(test.Packages, "\n")), "\n")
 			if diff := cmp.Diff(want, slices.Compact(got)); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
@@ -58,7 +60,9 @@ func TestLinkedRPM(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, want := range []string{"bash", "openssl-libs"} {
-				if !slices.ContainsFunc(summary.Packages, func(p sbom.Package) bool { return p.Name == want }) {
+				if !slices.ContainsFunc(summary.Packages, func(p sbom.Package) bool {
+					return p.Name == want
+				}) {
 					t.Errorf("%s is not in the SBOM", want)
 				}
 			}

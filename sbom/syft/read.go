@@ -33,7 +33,8 @@ func Source(img layers.Image, read *image.Image) source.Source {
 type rewriter func(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error)
 
 // open reads the layers, except those that rewrite has written to files.
-func open(ctx context.Context, img layers.Image, rewrite rewriter) (_ *image.Image, cleanup func() error, err error) {
+func open(ctx context.Context, img layers.Image, rewrite rewriter) (_ *image.Image,
+	cleanup func() error, err error) {
 	disk, err := img.V1()
 	if err != nil {
 		return nil, nil, err
@@ -43,7 +44,8 @@ func open(ctx context.Context, img layers.Image, rewrite rewriter) (_ *image.Ima
 	if err != nil {
 		return nil, nil, errors.Join(err, temp.Cleanup())
 	}
-	read := image.New(disk, temp, dir, image.WithManifest(img.Manifest), image.WithRepoDigests(img.Subject.String()))
+	read := image.New(disk, temp, dir, image.WithManifest(img.Manifest),
+		image.WithRepoDigests(img.Subject.String()))
 	// Cleanup closes the layer files, also after a read that failed.
 	cleanup = func() error { return errors.Join(read.Cleanup(), temp.Cleanup()) }
 	if err := read.Read(ctx); err != nil {
@@ -54,13 +56,15 @@ func open(ctx context.Context, img layers.Image, rewrite rewriter) (_ *image.Ima
 
 // layerDir makes the directory in which stereoscope expects the decompressed layers, with links to
 // our files, so that it does not copy them.
-func layerDir(ctx context.Context, temp *stereofile.TempDirGenerator, img layers.Image, rewrite rewriter) (string, error) {
+func layerDir(ctx context.Context, temp *stereofile.TempDirGenerator, img layers.Image,
+	rewrite rewriter) (string, error) {
 	dir, err := temp.NewDirectory("layers")
 	if err != nil {
 		return "", err
 	}
 	name := func(i int) string {
-		return filepath.Join(dir, fmt.Sprintf("%d-%s", i, strings.ReplaceAll(img.Layers[i].DiffID.String(), ":", "-")))
+		return filepath.Join(dir,
+			fmt.Sprintf("%d-%s", i, strings.ReplaceAll(img.Layers[i].DiffID.String(), ":", "-")))
 	}
 	var done map[int]bool
 	if rewrite != nil {

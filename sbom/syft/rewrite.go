@@ -16,8 +16,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Syft takes the name in a header literally, looks for the target of a hard link in the same layer only, and resolves ".." in
-// a link without following other links. Layers that it would misread for one of these reasons are rewritten.
+// Syft takes the name in a header literally, looks for the target of a hard link in the same layer
+// only, and resolves ".." in a link without following other links. Layers that it would misread for
+// one of these reasons are rewritten.
 
 // layerTraits decide whether Syft misreads a layer.
 type layerTraits struct {
@@ -35,9 +36,11 @@ func traitsOf(l *filetree.Layer) layerTraits {
 		}
 		if e := l.Entries[node.Entry]; e.Type == tar.TypeLink {
 			to := l.Lookup(strings.TrimPrefix(path.Clean("/"+e.Link), "/"))
-			n.plain = n.plain && to != nil && to.Kind == node.Kind && to.File == node.File && to.Link == node.Link
+			n.plain = n.plain && to != nil && to.Kind == node.Kind && to.File == node.File &&
+				to.Link == node.Link
 		}
-		if at := strings.LastIndex(node.Link, ".."); node.Kind == filetree.Symlink && at > 0 && strings.Trim(node.Link[:at], "./") != "" {
+		if at := strings.LastIndex(node.Link, ".."); node.Kind == filetree.Symlink && at > 0 &&
+			strings.Trim(node.Link[:at], "./") != "" {
 			n.upwardLinks = append(n.upwardLinks, name)
 		}
 	})
@@ -129,11 +132,14 @@ func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) [
 		}
 	})
 	for _, name := range l.LinksDown() {
-		if node := files.Tree.Lookup(name); node != nil && node.Entry >= 0 && node.Kind != filetree.Directory {
+		if node := files.Tree.Lookup(name); node != nil && node.Entry >= 0 &&
+			node.Kind != filetree.Directory {
 			all = append(all, placed{len(l.Entries), name, node})
 		}
 	}
-	slices.SortFunc(all, func(a, b placed) int { return cmp.Or(cmp.Compare(a.entry, b.entry), strings.Compare(a.path, b.path)) })
+	slices.SortFunc(all, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.entry, b.entry), strings.Compare(a.path, b.path))
+	})
 	var out []filetree.Item
 	first := map[*filetree.File]string{}
 	for _, p := range all {
@@ -156,7 +162,8 @@ func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) [
 	}
 	removed, opaque := l.Removals()
 	for _, name := range removed {
-		out = append(out, filetree.Item{Path: path.Join(path.Dir(name), whiteout+path.Base(name)), Type: tar.TypeReg})
+		out = append(out, filetree.Item{Path: path.Join(path.Dir(name), whiteout+path.Base(name)),
+			Type: tar.TypeReg})
 	}
 	for _, name := range opaque {
 		out = append(out, filetree.Item{Path: name + "/.wh..wh..opq", Type: tar.TypeReg})
@@ -165,7 +172,8 @@ func items(files *filetree.Image, l *filetree.Layer, misled map[string]string) [
 }
 
 // rewriteMisread is a [rewriter] of the layers that Syft would misread.
-func (g *Generator) rewriteMisread(ctx context.Context, img layers.Image, name func(i int) string) (map[int]bool, error) {
+func (g *Generator) rewriteMisread(ctx context.Context, img layers.Image,
+	name func(i int) string) (map[int]bool, error) {
 	files, all, err := g.files(ctx, img)
 	if err != nil {
 		return nil, err
@@ -188,7 +196,8 @@ func (g *Generator) rewriteMisread(ctx context.Context, img layers.Image, name f
 }
 
 // write writes a rewritten layer to a file.
-func write(ctx context.Context, name string, files *filetree.Image, l *filetree.Layer, items []filetree.Item) error {
+func write(ctx context.Context, name string, files *filetree.Image, l *filetree.Layer,
+	items []filetree.Item) error {
 	body, err := files.Open(l, items)
 	if err != nil {
 		return err

@@ -103,7 +103,8 @@ func (g *Generator) all(ctx context.Context, img layers.Image) (found *syftsbom.
 
 // Catalog runs Syft. ctx is not passed to Syft, which would return while it still reads, and leave
 // out packages without an error. If ctx ended, the result is dropped.
-func (g *Generator) Catalog(ctx context.Context, src source.Source, cfg *syft.CreateSBOMConfig) (*syftsbom.SBOM, error) {
+func (g *Generator) Catalog(ctx context.Context, src source.Source,
+	cfg *syft.CreateSBOMConfig) (*syftsbom.SBOM, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

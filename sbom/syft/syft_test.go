@@ -55,8 +55,10 @@ func TestDocuments(t *testing.T) {
 	img := smallImage(t)
 	docs := generate(t, img)
 	want := []sbom.Package{
-		{Name: "bash", Version: "5.2.15-2", PURL: "pkg:deb/debian/bash@5.2.15-2?arch=amd64&distro=debian-12"},
-		{Name: "libssl3", Version: "3.0.11-1~deb12u1", PURL: "pkg:deb/debian/libssl3@3.0.11-1~deb12u1?arch=amd64&distro=debian-12&upstream=openssl"},
+		{Name: "bash", Version: "5.2.15-2",
+			PURL: "pkg:deb/debian/bash@5.2.15-2?arch=amd64&distro=debian-12"},
+		{Name: "libssl3", Version: "3.0.11-1~deb12u1",
+			PURL: "pkg:deb/debian/libssl3@3.0.11-1~deb12u1?arch=amd64&distro=debian-12&upstream=openssl"},
 		{Name: "lodash", Version: "4.17.20", PURL: "pkg:npm/lodash@4.17.20"},
 	}
 	for name, decode := range map[string]func() (sbom.Summary, error){
@@ -80,7 +82,8 @@ func TestDocuments(t *testing.T) {
 	if docs.Packages != len(want) {
 		t.Errorf("%d packages counted, want %d", docs.Packages, len(want))
 	}
-	if !strings.Contains(string(docs.SPDX), img.Subject.Digest.String()) || !strings.Contains(string(docs.CycloneDX), img.Subject.Digest.String()) {
+	if !strings.Contains(string(docs.SPDX), img.Subject.Digest.String()) ||
+		!strings.Contains(string(docs.CycloneDX), img.Subject.Digest.String()) {
 		t.Error("a document does not name the image's digest")
 	}
 }
@@ -152,9 +155,13 @@ func TestImagesThatCannotBeRead(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, pratique.Unavailable},
-		"layer that is none": {t.Context(), func(t *testing.T, img *layers.Image) { img.Layers[0].MediaType = "text/html" }, pratique.Corrupt},
-		"another manifest":   {t.Context(), func(_ *testing.T, img *layers.Image) { img.Manifest = append(img.Manifest, ' ') }, pratique.Corrupt},
-		"no time left":       {ended, func(*testing.T, *layers.Image) {}, pratique.Unavailable},
+		"layer that is none": {t.Context(), func(t *testing.T, img *layers.Image) {
+			img.Layers[0].MediaType = "text/html"
+		}, pratique.Corrupt},
+		"another manifest": {t.Context(), func(_ *testing.T, img *layers.Image) {
+			img.Manifest = append(img.Manifest, ' ')
+		}, pratique.Corrupt},
+		"no time left": {ended, func(*testing.T, *layers.Image) {}, pratique.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			img := smallImage(t)
@@ -167,8 +174,8 @@ func TestImagesThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestRealImages compares with the packages that the command line of the same version finds in real images.
-// The data are not part of the repository: PRATIQUE_TEST_DATA names their directory.
+// TestRealImages compares with the packages that the command line of the same version finds in real
+// images. The data are not part of the repository: PRATIQUE_TEST_DATA names their directory.
 func TestRealImages(t *testing.T) {
 	data := os.Getenv("PRATIQUE_TEST_DATA")
 	if data == "" {
@@ -178,7 +185,8 @@ func TestRealImages(t *testing.T) {
 		img := imagetest.Load(t, filepath.Join(data, "images"), name+":1")
 		start := time.Now()
 		docs := generate(t, img)
-		t.Logf("%s: %d packages in %v, %d + %d bytes", name, docs.Packages, time.Since(start), len(docs.SPDX), len(docs.CycloneDX))
+		t.Logf("%s: %d packages in %v, %d + %d bytes", name, docs.Packages, time.Since(start),
+			len(docs.SPDX), len(docs.CycloneDX))
 		again := generate(t, img)
 		if string(again.SPDX) != string(docs.SPDX) || string(again.CycloneDX) != string(docs.CycloneDX) {
 			t.Errorf("%s: the second run gave other bytes", name)

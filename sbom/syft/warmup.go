@@ -58,7 +58,8 @@ func tiny(dir string, files map[string]string) (layers.Image, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(files[name]))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644,
+			Size: int64(len(files[name]))}); err != nil {
 			return layers.Image{}, err
 		}
 		if _, err := w.Write([]byte(files[name])); err != nil {
@@ -75,21 +76,26 @@ func tiny(dir string, files map[string]string) (layers.Image, error) {
 		return layers.Image{}, err
 	}
 	hash := v1.Hash{Algorithm: "sha256", Hex: digest.Hex()}
-	config, err := json.Marshal(v1.ConfigFile{OS: "linux", Architecture: "amd64", RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{hash}}})
+	config, err := json.Marshal(v1.ConfigFile{OS: "linux", Architecture: "amd64",
+		RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{hash}}})
 	if err != nil {
 		return layers.Image{}, err
 	}
 	manifest, err := json.Marshal(v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
-		Config: v1.Descriptor{MediaType: types.OCIConfigJSON, Size: int64(len(config)), Digest: v1.Hash{Algorithm: "sha256", Hex: pratique.DigestOf(config).Hex()}},
-		Layers: []v1.Descriptor{{MediaType: types.OCIUncompressedLayer, Size: int64(len(body)), Digest: hash}},
+		Config: v1.Descriptor{MediaType: types.OCIConfigJSON, Size: int64(len(config)),
+			Digest: v1.Hash{Algorithm: "sha256", Hex: pratique.DigestOf(config).Hex()}},
+		Layers: []v1.Descriptor{{MediaType: types.OCIUncompressedLayer, Size: int64(len(body)),
+			Digest: hash}},
 	})
 	if err != nil {
 		return layers.Image{}, err
 	}
 	return layers.Image{
-		Subject:   pratique.Subject{Repository: pratique.Repository{Registry: "localhost", Path: "rehearsal"}, Digest: pratique.DigestOf(manifest)},
+		Subject: pratique.Subject{Repository: pratique.Repository{Registry: "localhost",
+			Path: "rehearsal"}, Digest: pratique.DigestOf(manifest)},
 		MediaType: string(types.OCIManifestSchema1), Manifest: manifest, Config: config,
-		Layers: []layers.Layer{{Digest: digest, DiffID: digest, MediaType: string(types.OCIUncompressedLayer), Size: int64(len(body)), Path: file}},
+		Layers: []layers.Layer{{Digest: digest, DiffID: digest,
+			MediaType: string(types.OCIUncompressedLayer), Size: int64(len(body)), Path: file}},
 	}, nil
 }

@@ -64,9 +64,13 @@ func (w writer) apply(f pratique.Fact) error {
 		if body.Inventory.IsZero() {
 			return nil // an index
 		}
-		return w.updateSubject(f.Subject, func(id uint32, s *subject) error { return w.setInventory(id, s, body.Inventory) })
+		return w.updateSubject(f.Subject, func(id uint32, s *subject) error {
+			return w.setInventory(id, s, body.Inventory)
+		})
 	case *pratique.Scanned:
-		return w.updateSubject(f.Subject, func(id uint32, s *subject) error { return w.scanned(id, s, body, f.Event) })
+		return w.updateSubject(f.Subject, func(id uint32, s *subject) error {
+			return w.scanned(id, s, body, f.Event)
+		})
 	case *pratique.Evaluated:
 		return w.updateSubject(f.Subject, func(id uint32, s *subject) error {
 			s.Evaluated = true
@@ -103,10 +107,12 @@ func (w writer) resolved(about pratique.Subject, r *pratique.Resolved) error {
 			if err != nil {
 				return err
 			}
-			if err := w.tx.Bucket(bucketParents).Put(slices.Concat(encodeNumber(child), encodeNumber(id)), []byte{}); err != nil {
+			if err := w.tx.Bucket(bucketParents).Put(slices.Concat(encodeNumber(child),
+				encodeNumber(id)), []byte{}); err != nil {
 				return err
 			}
-			if err := w.tx.Bucket(bucketChildren).Put(slices.Concat(encodeNumber(id), encodeNumber(child)), []byte{}); err != nil {
+			if err := w.tx.Bucket(bucketChildren).Put(slices.Concat(encodeNumber(id),
+				encodeNumber(child)), []byte{}); err != nil {
 				return err
 			}
 		}
@@ -226,12 +232,14 @@ func (w writer) recordFindings(list uint32, d pratique.Digest, vulnerabilities [
 	if len(digest) < boltfile.DigestSize {
 		return errDamaged
 	}
-	if err := b.Put(encodeNumber(list), slices.Concat(digest[:boltfile.DigestSize], boltfile.DigestKey(d))); err != nil {
+	if err := b.Put(encodeNumber(list), slices.Concat(digest[:boltfile.DigestSize],
+		boltfile.DigestKey(d))); err != nil {
 		return err
 	}
 	slices.Sort(vulnerabilities)
 	for _, id := range slices.Compact(vulnerabilities) {
-		if err := w.tx.Bucket(bucketVulns).Put(appendNumber(append([]byte(id), 0), list), []byte{}); err != nil {
+		if err := w.tx.Bucket(bucketVulns).Put(appendNumber(append([]byte(id), 0), list),
+			[]byte{}); err != nil {
 			return err
 		}
 	}
@@ -248,7 +256,9 @@ func (w writer) markImages(inventory uint32) error {
 		if err := w.markStale(id, false); err != nil {
 			return err
 		}
-		if err := w.siblings(id, func(other uint32) error { return w.markStale(other, true) }); err != nil {
+		if err := w.siblings(id, func(other uint32) error {
+			return w.markStale(other, true)
+		}); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,8 @@ type matchResult struct {
 
 func newDocuments(c Config) *documents {
 	return &documents{
-		inventories: newDocumentLoader(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
+		inventories: newDocumentLoader(func(ctx context.Context,
+			d pratique.Digest) ([]pratique.Digest, error) {
 			_, lists, err := scanner.InventoryLists(ctx, c.Documents, d)
 			return lists, err
 		}),
@@ -45,7 +46,8 @@ func newDocuments(c Config) *documents {
 			}
 			return all, nil
 		}),
-		reports: newDocumentLoader(func(ctx context.Context, d pratique.Digest) ([]pratique.Digest, error) {
+		reports: newDocumentLoader(func(ctx context.Context,
+			d pratique.Digest) ([]pratique.Digest, error) {
 			_, found, err := scanner.ReportHeader(ctx, c.Documents, d)
 			return found, err
 		}),
@@ -62,12 +64,14 @@ func newDocuments(c Config) *documents {
 
 // complete reports whether all documents that were needed are loaded.
 func (d *documents) complete() bool {
-	return len(d.inventories.missing)+len(d.keys.missing)+len(d.reports.missing)+len(d.findings.missing) == 0
+	return len(d.inventories.missing)+len(d.keys.missing)+len(d.reports.missing)+
+		len(d.findings.missing) == 0
 }
 
 // load loads the missing documents.
 func (d *documents) load(ctx context.Context) error {
-	for _, load := range []func(context.Context) error{d.inventories.load, d.keys.load, d.reports.load, d.findings.load} {
+	for _, load := range []func(context.Context) error{d.inventories.load, d.keys.load,
+		d.reports.load, d.findings.load} {
 		if err := load(ctx); err != nil {
 			return err
 		}

@@ -5,7 +5,8 @@ import "bytes"
 // siblings calls fn with the other platforms of the indexes that contain an image.
 func (w writer) siblings(id uint32, fn func(id uint32) error) error {
 	parents := w.tx.Bucket(bucketParents).Cursor()
-	for k, _ := parents.Seek(encodeNumber(id)); bytes.HasPrefix(k, encodeNumber(id)); k, _ = parents.Next() {
+	for k, _ := parents.Seek(encodeNumber(id)); bytes.HasPrefix(k, encodeNumber(id)); k,
+		_ = parents.Next() {
 		err := w.children(decodeNumber(k[4:]), func(child uint32) error {
 			if child == id {
 				return nil

@@ -19,9 +19,10 @@ import (
 
 // The buckets. Ids are numbers of four bytes, so that byte order is number order.
 var (
-	bucketState       = []byte("state")       // "rescan" → [pratique.Rescan]
-	bucketLists       = []byte("lists")       // digest → id
-	bucketList        = []byte("list")        // id → digest, and digest of its findings' document if that is known
+	bucketState = []byte("state") // "rescan" → [pratique.Rescan]
+	bucketLists = []byte("lists") // digest → id
+	// id → digest, and digest of its findings' document if that is known
+	bucketList        = []byte("list")
 	bucketNames       = []byte("names")       // hash of a key → ids of lists
 	bucketVulns       = []byte("vulns")       // id of a vulnerability, 0, id of a list → nothing
 	bucketInventories = []byte("inventories") // digest → id
@@ -33,14 +34,18 @@ var (
 	bucketParents     = []byte("parents")     // id of a subject, id of an index that lists it → nothing
 	bucketChildren    = []byte("children")    // id of an index, id of a subject that it lists → nothing
 	bucketPending     = []byte("pending")     // id of a list to be matched again → nothing
-	bucketStale       = []byte("stale")       // id of a subject to be looked at → nothing, or 1 if it is to be refreshed
-	bucketUnmatched   = []byte("unmatched")   // id of a list that could not be matched with the database in use → [unmatched]
-	bucketAside       = []byte("aside")       // id of a subject that could not be dealt with → why
+	// id of a subject to be looked at → nothing, or 1 if it is to be refreshed
+	bucketStale = []byte("stale")
+	// id of a list that could not be matched with the database in use → [unmatched]
+	bucketUnmatched = []byte("unmatched")
+	bucketAside     = []byte("aside") // id of a subject that could not be dealt with → why
 )
 
 var allBuckets = [][]byte{
-	bucketState, bucketLists, bucketList, bucketNames, bucketVulns, bucketInventories, bucketInventory, bucketHolders,
-	bucketSubjects, bucketSubject, bucketImages, bucketParents, bucketChildren, bucketPending, bucketStale, bucketUnmatched, bucketAside,
+	bucketState, bucketLists, bucketList, bucketNames, bucketVulns, bucketInventories,
+	bucketInventory, bucketHolders,
+	bucketSubjects, bucketSubject, bucketImages, bucketParents, bucketChildren, bucketPending,
+	bucketStale, bucketUnmatched, bucketAside,
 }
 
 var keyRescan = []byte("rescan")
@@ -61,7 +66,8 @@ type Config struct {
 	Keys func(list pratique.Inventory) []string
 }
 
-// Projection is an open file. Its methods may be called from several goroutines; there is one writer at a time.
+// Projection is an open file. Its methods may be called from several goroutines; there is one
+// writer at a time.
 type Projection struct {
 	file *projection.File
 	cfg  Config

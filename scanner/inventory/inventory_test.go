@@ -84,7 +84,8 @@ func (w *world) do(err error) {
 }
 
 func about(name string) pratique.Subject {
-	return pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "team/app"}, Digest: pratique.DigestOf([]byte(name))}
+	return pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "team/app"},
+		Digest: pratique.DigestOf([]byte(name))}
 }
 
 func database(name string) pratique.Database {
@@ -105,12 +106,16 @@ func (w *world) fact(f pratique.Fact) {
 	w.facts = append(w.facts, pratique.Entry{Seq: uint64(len(w.facts) + 1), Fact: f})
 }
 
-// image records that an image was seen and inspected, matched against db with findings, by list, and evaluated.
-func (w *world) image(name string, db pratique.Database, findings [][]string, lists ...pratique.PackageList) pratique.Subject {
+// image records that an image was seen and inspected, matched against db with findings, by list,
+// and evaluated.
+func (w *world) image(name string, db pratique.Database, findings [][]string,
+	lists ...pratique.PackageList) pratique.Subject {
 	w.t.Helper()
 	s := about(name)
 	inv := pratique.Inventory{Lists: lists}
-	if slices.ContainsFunc(lists, func(l pratique.PackageList) bool { return l.Class == pratique.ClassOS }) {
+	if slices.ContainsFunc(lists, func(l pratique.PackageList) bool {
+		return l.Class == pratique.ClassOS
+	}) {
 		inv.OS.Family = "debian"
 	}
 	whole, parts, err := scanner.SplitInventory(inv)
@@ -120,7 +125,8 @@ func (w *world) image(name string, db pratique.Database, findings [][]string, li
 	}
 	ref := pratique.ImageRef{Repository: s.Repository, Tag: name}
 	w.fact(pratique.Fact{Subject: s, Body: &pratique.Resolved{
-		Event: pratique.Event{ID: "push", Ref: ref, ReceivedAt: time.Unix(1000, 0).UTC()}, Manifest: pratique.Manifest{Subject: s}}})
+		Event:    pratique.Event{ID: "push", Ref: ref, ReceivedAt: time.Unix(1000, 0).UTC()},
+		Manifest: pratique.Manifest{Subject: s}}})
 	w.fact(pratique.Fact{Subject: s, Body: &pratique.Inspected{Inventory: whole.Digest}})
 	w.fact(pratique.Fact{Subject: s, Event: "push", Body: &pratique.Scanned{
 		Report: w.report(whole.Digest, db, findings), Inventory: whole.Digest, Database: db}})
@@ -128,12 +134,14 @@ func (w *world) image(name string, db pratique.Database, findings [][]string, li
 	return s
 }
 
-func (w *world) report(inventory pratique.Digest, db pratique.Database, findings [][]string) pratique.Digest {
+func (w *world) report(inventory pratique.Digest, db pratique.Database,
+	findings [][]string) pratique.Digest {
 	var digests []pratique.Digest
 	for _, ids := range findings {
 		digests = append(digests, w.found(ids...))
 	}
-	return w.docs.put(scanner.ReportDocument(pratique.Report{Inventory: inventory, Database: db}, digests))
+	return w.docs.put(scanner.ReportDocument(pratique.Report{Inventory: inventory, Database: db},
+		digests))
 }
 
 func (w *world) found(ids ...string) pratique.Digest {
@@ -183,8 +191,10 @@ func two(t *testing.T) (w *world, one, other pratique.Subject) {
 	w = newWorld(t)
 	w.begin(database("A"), rescan.Delta{Everything: "first"})
 	base := list(pratique.ClassOS, "libc", "openssl")
-	one = w.image("one", database("A"), [][]string{{"CVE-base"}, {"CVE-lodash"}}, base, list(pratique.ClassLanguage, "lodash"))
-	other = w.image("other", database("A"), [][]string{{"CVE-base"}, {}}, base, list(pratique.ClassLanguage, "flask"))
+	one = w.image("one", database("A"), [][]string{{"CVE-base"}, {"CVE-lodash"}}, base,
+		list(pratique.ClassLanguage, "lodash"))
+	other = w.image("other", database("A"), [][]string{{"CVE-base"}, {}}, base,
+		list(pratique.ClassLanguage, "flask"))
 	w.apply()
 	return w, one, other
 }
@@ -205,10 +215,12 @@ func TestOnlyWhatIsAffected(t *testing.T) {
 			t.Parallel()
 			w, _, _ := two(t)
 			r := w.begin(database("B"), test.delta)
-			if r.Affected != test.parts || len(w.pending()) != test.parts || r.Lists != 3 || r.From != database("A").Digest {
+			if r.Affected != test.parts || len(w.pending()) != test.parts || r.Lists != 3 ||
+				r.From != database("A").Digest {
 				t.Errorf("%+v, %d to do", r, len(w.pending()))
 			}
-			// What is not affected is known for the new database without any work; what is, for none.
+			// What is not affected is known for the new database without any work; what is, for
+			// none.
 			known := 0
 			for d := range w.docs {
 				if _, ok, err := w.e.Findings(d, database("B").Digest); err != nil {
@@ -240,7 +252,8 @@ func TestImagesOfWhatChanged(t *testing.T) {
 	for _, p := range parts {
 		m := rescan.ListResult{ID: p.ID, Findings: p.Findings, Vulnerabilities: []string{"CVE-base"}}
 		if p.Findings == w.found("CVE-lodash") {
-			m.Findings, m.Vulnerabilities = w.found("CVE-lodash", "CVE-new"), []string{"CVE-lodash", "CVE-new"}
+			m.Findings, m.Vulnerabilities = w.found("CVE-lodash", "CVE-new"),
+				[]string{"CVE-lodash", "CVE-new"}
 		}
 		answers = append(answers, m)
 	}
@@ -250,18 +263,23 @@ func TestImagesOfWhatChanged(t *testing.T) {
 	}
 	w.do(w.e.Matched(database("B").Digest, answers))
 	all := w.stale()
-	if len(all) != 1 || all[0].Subject != one || len(all[0].Evaluate) != 1 || all[0].Evaluate[0].Ref.Tag != "one" || !all[0].Evaluated {
+	if len(all) != 1 || all[0].Subject != one || len(all[0].Evaluate) != 1 ||
+		all[0].Evaluate[0].Ref.Tag != "one" || !all[0].Evaluated {
 		t.Fatalf("outdated %+v", all)
 	}
-	if slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 || all[0].Before[0] != all[0].Now[0] {
+	if slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 ||
+		all[0].Before[0] != all[0].Now[0] {
 		t.Errorf("before %v, now %v", all[0].Before, all[0].Now)
 	}
-	if r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0)); err != nil || !r.FinishedAt.IsZero() {
+	if r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0)); err != nil ||
+		!r.FinishedAt.IsZero() {
 		t.Errorf("finished with an image to do: %+v, %v", r, err)
 	}
-	w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{{ID: all[0].ID, Report: w.found(), Findings: all[0].Now, Event: "e"}}, 1, 1))
+	w.do(w.e.Update(database("B").Digest,
+		[]rescan.ImageResult{{ID: all[0].ID, Report: w.found(), Findings: all[0].Now, Event: "e"}}, 1, 1))
 	r, err := w.e.Finish(database("B").Digest, time.Unix(3000, 0))
-	if err != nil || r.FinishedAt.IsZero() || r.Matched != 2 || r.Changed != 1 || r.NewlyAffected != 1 || r.Touched != 1 {
+	if err != nil || r.FinishedAt.IsZero() || r.Matched != 2 || r.Changed != 1 ||
+		r.NewlyAffected != 1 || r.Touched != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	// The new finding is found by its id next time.
@@ -271,13 +289,15 @@ func TestImagesOfWhatChanged(t *testing.T) {
 	_ = other
 }
 
-// TestLateReports: a push that began with the old database ends while the new one is in use. Its parts of which nothing
-// is known are matched, and the image is looked at, when it was matched and again when it was evaluated.
+// TestLateReports: a push that began with the old database ends while the new one is in use. Its
+// parts of which nothing is known are matched, and the image is looked at, when it was matched and
+// again when it was evaluated.
 func TestLateReports(t *testing.T) {
 	t.Parallel()
 	w, _, _ := two(t)
 	w.begin(database("B"), rescan.Delta{})
-	late := w.image("late", database("A"), [][]string{{"CVE-base"}, {}}, list(pratique.ClassOS, "libc", "openssl"), list(pratique.ClassLanguage, "qs"))
+	late := w.image("late", database("A"), [][]string{{"CVE-base"}, {}},
+		list(pratique.ClassOS, "libc", "openssl"), list(pratique.ClassLanguage, "qs"))
 	evaluated := w.facts[len(w.facts)-1]
 	w.facts = w.facts[:len(w.facts)-1]
 	w.apply()
@@ -289,11 +309,15 @@ func TestLateReports(t *testing.T) {
 	if len(all) != 1 || all[0].Subject != late || all[0].Evaluated || all[0].Now != nil {
 		t.Fatalf("outdated %+v", all)
 	}
-	w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
-	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: parts[0].ID, Findings: w.found("CVE-qs"), Vulnerabilities: []string{"CVE-qs"}}}))
+	w.do(w.e.Update(database("B").Digest,
+		[]rescan.ImageResult{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
+	w.do(w.e.Matched(database("B").Digest,
+		[]rescan.ListResult{{ID: parts[0].ID, Findings: w.found("CVE-qs"),
+			Vulnerabilities: []string{"CVE-qs"}}}))
 	w.facts = append(w.facts, evaluated)
 	w.apply()
-	if all = w.stale(); len(all) != 1 || !all[0].Evaluated || slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 {
+	if all = w.stale(); len(all) != 1 || !all[0].Evaluated ||
+		slices.Equal(all[0].Before, all[0].Now) || len(all[0].Now) != 2 {
 		t.Errorf("outdated %+v", all)
 	}
 }
@@ -305,8 +329,10 @@ func TestIndexes(t *testing.T) {
 	w.begin(database("A"), rescan.Delta{})
 	index := about("index")
 	w.fact(pratique.Fact{Subject: index, Body: &pratique.Resolved{
-		Event:    pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository, Tag: "multi"}, OccurredAt: time.Unix(500, 0).UTC(), ReceivedAt: time.Unix(1000, 0).UTC()},
-		Manifest: pratique.Manifest{Subject: index, Children: []pratique.Child{{Digest: about("child").Digest}}}}})
+		Event: pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository,
+			Tag: "multi"}, OccurredAt: time.Unix(500, 0).UTC(), ReceivedAt: time.Unix(1000, 0).UTC()},
+		Manifest: pratique.Manifest{Subject: index,
+			Children: []pratique.Child{{Digest: about("child").Digest}}}}})
 	child := w.image("child", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
 	seen := 1 // the image itself was not pushed
 	w.facts = slices.Delete(w.facts, seen, seen+1)
@@ -316,29 +342,35 @@ func TestIndexes(t *testing.T) {
 	}
 	w.apply()
 	w.begin(database("B"), rescan.Delta{Names: []string{"lodash"}})
-	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
+	w.do(w.e.Matched(database("B").Digest,
+		[]rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-1"),
+			Vulnerabilities: []string{"CVE-1"}}}))
 	all := w.stale()
-	if len(all) != 1 || all[0].Subject != child || len(all[0].Evaluate) != 1 || all[0].Evaluate[0].Subject != index || !all[0].Evaluate[0].At.Equal(time.Unix(500, 0)) {
+	if len(all) != 1 || all[0].Subject != child || len(all[0].Evaluate) != 1 ||
+		all[0].Evaluate[0].Subject != index || !all[0].Evaluate[0].At.Equal(time.Unix(500, 0)) {
 		t.Errorf("outdated %+v", all)
 	}
 }
 
-// TestSweptPushes: what sweeps find takes the place of no push, and a new database asks for no more than they did.
+// TestSweptPushes: what sweeps find takes the place of no push, and a new database asks for no more
+// than they did.
 func TestSweptPushes(t *testing.T) {
 	t.Parallel()
 	push := func(tag string, refreshOnly bool) pratique.Event {
-		return pratique.Event{Ref: pratique.ImageRef{Repository: about("x").Repository, Tag: tag}, RefreshOnly: refreshOnly, ReceivedAt: time.Unix(1000, 0)}
+		return pratique.Event{Ref: pratique.ImageRef{Repository: about("x").Repository, Tag: tag},
+			RefreshOnly: refreshOnly, ReceivedAt: time.Unix(1000, 0)}
 	}
 	for name, c := range map[string]struct {
 		events      []pratique.Event
 		tag         string
 		refreshOnly bool
 	}{
-		"swept only":            {[]pratique.Event{push("a", true)}, "a", true},
-		"swept twice":           {[]pratique.Event{push("a", true), push("b", true)}, "b", true},
-		"swept after a push":    {[]pratique.Event{push("a", false), push("b", true)}, "a", false},
-		"reported after it":     {[]pratique.Event{push("a", true), push("b", false)}, "b", false},
-		"swept in between":      {[]pratique.Event{push("a", false), push("b", true), push("c", false)}, "c", false},
+		"swept only":         {[]pratique.Event{push("a", true)}, "a", true},
+		"swept twice":        {[]pratique.Event{push("a", true), push("b", true)}, "b", true},
+		"swept after a push": {[]pratique.Event{push("a", false), push("b", true)}, "a", false},
+		"reported after it":  {[]pratique.Event{push("a", true), push("b", false)}, "b", false},
+		"swept in between": {[]pratique.Event{push("a", false), push("b", true),
+			push("c", false)}, "c", false},
 		"reported and no sweep": {[]pratique.Event{push("a", false), push("b", false)}, "b", false},
 	} {
 		var s subject
@@ -355,38 +387,47 @@ func TestSweptPushes(t *testing.T) {
 	pratique.As[pratique.Resolved](w.facts[0].Fact).Event.RefreshOnly = true
 	w.apply()
 	w.begin(database("B"), rescan.Delta{Names: []string{"lodash"}})
-	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
+	w.do(w.e.Matched(database("B").Digest,
+		[]rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-1"),
+			Vulnerabilities: []string{"CVE-1"}}}))
 	if all := w.stale(); len(all) != 1 || len(all[0].Evaluate) != 1 || !all[0].Evaluate[0].RefreshOnly {
 		t.Errorf("outdated %+v", all)
 	}
 }
 
-// TestIndexEvaluatedLate: the old database was in use when a platform was matched, and rescanning looks at it between its own
-// verdict and that of the index, so that nobody is to be evaluated again yet. The verdict of the index brings it back.
+// TestIndexEvaluatedLate: the old database was in use when a platform was matched, and rescanning
+// looks at it between its own verdict and that of the index, so that nobody is to be evaluated
+// again yet. The verdict of the index brings it back.
 func TestIndexEvaluatedLate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.begin(database("B"), rescan.Delta{})
 	index := about("index")
 	w.fact(pratique.Fact{Subject: index, Body: &pratique.Resolved{
-		Event:    pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository, Tag: "multi"}, ReceivedAt: time.Unix(1000, 0).UTC()},
-		Manifest: pratique.Manifest{Subject: index, Children: []pratique.Child{{Digest: about("child").Digest}}}}})
+		Event: pratique.Event{ID: "push", Ref: pratique.ImageRef{Repository: index.Repository,
+			Tag: "multi"}, ReceivedAt: time.Unix(1000, 0).UTC()},
+		Manifest: pratique.Manifest{Subject: index,
+			Children: []pratique.Child{{Digest: about("child").Digest}}}}})
 	child := w.image("child", database("A"), [][]string{{}}, list(pratique.ClassLanguage, "lodash"))
 	w.facts = slices.Delete(w.facts, 1, 2) // the image itself was not pushed
 	for i := range w.facts {
 		w.facts[i].Seq = uint64(i + 1)
 	}
 	w.apply()
-	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-1"), Vulnerabilities: []string{"CVE-1"}}}))
+	w.do(w.e.Matched(database("B").Digest,
+		[]rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-1"),
+			Vulnerabilities: []string{"CVE-1"}}}))
 	all := w.stale()
 	if len(all) != 1 || len(all[0].Evaluate) != 0 {
 		t.Fatalf("outdated %+v", all)
 	}
-	w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
+	w.do(w.e.Update(database("B").Digest,
+		[]rescan.ImageResult{{ID: all[0].ID, Report: all[0].Report}}, 0, 0))
 	w.fact(pratique.Fact{Subject: index, Body: &pratique.Evaluated{}})
 	w.apply()
 	all = w.stale()
-	if len(all) != 1 || all[0].Subject != child || len(all[0].Evaluate) != 1 || all[0].Evaluate[0].Subject != index {
+	if len(all) != 1 || all[0].Subject != child || len(all[0].Evaluate) != 1 ||
+		all[0].Evaluate[0].Subject != index {
 		t.Errorf("outdated %+v", all)
 	}
 }
@@ -419,7 +460,8 @@ func (r reading) Get(ctx context.Context, d pratique.Digest) ([]byte, error) {
 	return r.memory.Get(ctx, d)
 }
 
-// TestNoTransactionWaitsForDocuments: while documents are read others may write, and each is read once.
+// TestNoTransactionWaitsForDocuments: while documents are read others may write, and each is read
+// once.
 func TestNoTransactionWaitsForDocuments(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -432,8 +474,10 @@ func TestNoTransactionWaitsForDocuments(t *testing.T) {
 			t.Error(err)
 		}
 	}}
-	w.image("one", database("A"), [][]string{{"CVE-1"}, {}}, list(pratique.ClassOS, "libc"), list(pratique.ClassLanguage, "lodash"))
-	w.image("two", database("A"), [][]string{{"CVE-1"}, {"CVE-2"}}, list(pratique.ClassOS, "libc"), list(pratique.ClassLanguage, "flask"))
+	w.image("one", database("A"), [][]string{{"CVE-1"}, {}}, list(pratique.ClassOS, "libc"),
+		list(pratique.ClassLanguage, "lodash"))
+	w.image("two", database("A"), [][]string{{"CVE-1"}, {"CVE-2"}}, list(pratique.ClassOS, "libc"),
+		list(pratique.ClassLanguage, "flask"))
 	w.apply()
 	for d, n := range reads {
 		if n != 1 {
@@ -443,7 +487,8 @@ func TestNoTransactionWaitsForDocuments(t *testing.T) {
 	if len(reads) < 7 {
 		t.Errorf("%d documents were read", len(reads))
 	}
-	if r := w.begin(database("B"), rescan.Delta{Vulnerabilities: []string{"CVE-2"}}); r.Affected != 1 || r.Lists != 3 {
+	if r := w.begin(database("B"),
+		rescan.Delta{Vulnerabilities: []string{"CVE-2"}}); r.Affected != 1 || r.Lists != 3 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -463,7 +508,8 @@ func TestStoreOutOfReach(t *testing.T) {
 	}
 	w.e.cfg.Documents = w.docs
 	w.apply()
-	if r := w.begin(database("B"), rescan.Delta{Everything: "all"}); r.Affected != 1 || len(w.stale()) != 0 {
+	if r := w.begin(database("B"), rescan.Delta{Everything: "all"}); r.Affected != 1 ||
+		len(w.stale()) != 0 {
 		t.Errorf("%s: %+v", s, r)
 	}
 }
@@ -482,7 +528,8 @@ func TestFailedLists(t *testing.T) {
 	w.begin(database("B"), rescan.Delta{Names: []string{"lodash"}})
 	failed := w.pending()[0]
 	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: failed.ID, Failed: "because"}}))
-	if _, known, err := w.e.Findings(failed.Digest, database("B").Digest); known || err != nil || len(w.pending()) != 0 {
+	if _, known, err := w.e.Findings(failed.Digest, database("B").Digest); known || err != nil ||
+		len(w.pending()) != 0 {
 		t.Errorf("known %v, %v, %d to do", known, err, len(w.pending()))
 	}
 	if r := w.begin(database("C"), rescan.Delta{}); r.Affected != 1 {
@@ -490,8 +537,8 @@ func TestFailedLists(t *testing.T) {
 	}
 }
 
-// TestFailedListsHaveADocument: it stands for the findings in the reports of the images, and a push does not take it for
-// an answer.
+// TestFailedListsHaveADocument: it stands for the findings in the reports of the images, and a push
+// does not take it for an answer.
 func TestFailedListsHaveADocument(t *testing.T) {
 	t.Parallel()
 	w, _, _ := two(t)
@@ -522,42 +569,48 @@ func TestFailedListsHaveADocument(t *testing.T) {
 	}
 }
 
-// TestMadeAnew: a file of another version is thrown away, and so is what is no bbolt file; a replay gives the same.
-// TestPreviousWork: an image knows the work for the report before, in whatever order the note and the facts come, and
-// however often.
+// TestMadeAnew: a file of another version is thrown away, and so is what is no bbolt file; a replay
+// gives the same. TestPreviousWork: an image knows the work for the report before, in whatever
+// order the note and the facts come, and however often.
 func TestPreviousWork(t *testing.T) {
 	for name, noted := range map[string]bool{"noted, then on record": true, "on record only": false} {
 		t.Run(name, func(t *testing.T) {
 			w, one, _ := two(t)
 			w.begin(database("B"), rescan.Delta{Everything: "a test"})
-			w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-changed")}}))
+			w.do(w.e.Matched(database("B").Digest,
+				[]rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-changed")}}))
 			images := w.stale()
 			if len(images) != 2 || images[0].Event != "push" || images[0].Previous != "" {
 				t.Fatalf("%+v", images)
 			}
 			image := images[0]
 			report := w.report(image.Inventory, database("B"), [][]string{{"CVE-base"}, {"CVE-new"}})
-			result := rescan.ImageResult{ID: image.ID, Report: report, Findings: []pratique.Digest{w.found("CVE-base"), w.found("CVE-new")}, Event: "rescan"}
+			result := rescan.ImageResult{ID: image.ID, Report: report,
+				Findings: []pratique.Digest{w.found("CVE-base"), w.found("CVE-new")}, Event: "rescan"}
 			if noted {
 				w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{result}, 1, 1))
 			}
 			for range 2 {
-				w.fact(pratique.Fact{Subject: one, Event: "rescan", Body: &pratique.Scanned{Report: report, Inventory: image.Inventory, Database: database("B")}})
+				w.fact(pratique.Fact{Subject: one, Event: "rescan",
+					Body: &pratique.Scanned{Report: report, Inventory: image.Inventory,
+						Database: database("B")}})
 			}
 			w.apply()
 			w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{result}, 1, 1))
 			w.begin(database("C"), rescan.Delta{Everything: "a test"})
-			w.do(w.e.Matched(database("C").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-other")}}))
+			w.do(w.e.Matched(database("C").Digest,
+				[]rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-other")}}))
 			images = w.stale()
-			if len(images) != 2 || images[0].Event != "rescan" || images[0].Previous != "push" || images[0].Report != report {
+			if len(images) != 2 || images[0].Event != "rescan" || images[0].Previous != "push" ||
+				images[0].Report != report {
 				t.Errorf("%+v", images)
 			}
 		})
 	}
 }
 
-// TestSameReportAgain: an image that was set aside is dealt with when a push makes its report again, with the same
-// bytes.
+// TestSameReportAgain: an image that was set aside is dealt with when a push makes its report
+// again, with the same bytes.
 func TestSameReportAgain(t *testing.T) {
 	w, one, _ := two(t)
 	image := func() rescan.StaleImage {
@@ -571,19 +624,25 @@ func TestSameReportAgain(t *testing.T) {
 		return rescan.StaleImage{}
 	}
 	w.begin(database("B"), rescan.Delta{Everything: "a test"})
-	w.do(w.e.Matched(database("B").Digest, []rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-other")}}))
+	w.do(w.e.Matched(database("B").Digest,
+		[]rescan.ListResult{{ID: w.pending()[0].ID, Findings: w.found("CVE-other")}}))
 	before := image()
-	w.do(w.e.Update(database("B").Digest, []rescan.ImageResult{{ID: before.ID, Report: before.Report, Failed: "a document is gone"}}, 0, 0))
+	w.do(w.e.Update(database("B").Digest,
+		[]rescan.ImageResult{{ID: before.ID, Report: before.Report, Failed: "a document is gone"}}, 0, 0))
 	w.begin(database("A"), rescan.Delta{Everything: "it is used again"})
-	w.do(w.e.Update(database("A").Digest, []rescan.ImageResult{{ID: before.ID, Report: before.Report, Failed: "it is still gone"}}, 0, 0))
-	w.fact(pratique.Fact{Subject: one, Event: "another push", Body: &pratique.Scanned{Report: before.Report, Inventory: before.Inventory, Database: database("A")}})
+	w.do(w.e.Update(database("A").Digest,
+		[]rescan.ImageResult{{ID: before.ID, Report: before.Report, Failed: "it is still gone"}}, 0, 0))
+	w.fact(pratique.Fact{Subject: one, Event: "another push",
+		Body: &pratique.Scanned{Report: before.Report, Inventory: before.Inventory,
+			Database: database("A")}})
 	w.apply()
 	if aside, err := w.e.Aside(10); err != nil || len(aside) != 0 {
 		t.Errorf("aside %+v, %v", aside, err)
 	}
 }
 
-// TestSetAside: what cannot be dealt with is no more in the way, is named, and comes up again with the next database.
+// TestSetAside: what cannot be dealt with is no more in the way, is named, and comes up again with
+// the next database.
 func TestSetAside(t *testing.T) {
 	w, one, other := two(t)
 	w.begin(database("B"), rescan.Delta{Everything: "a test"})
@@ -602,14 +661,17 @@ func TestSetAside(t *testing.T) {
 	}
 	var settled []rescan.ImageResult
 	for _, image := range images {
-		settled = append(settled, rescan.ImageResult{ID: image.ID, Report: image.Report, Failed: image.Unmatched})
+		settled = append(settled, rescan.ImageResult{ID: image.ID, Report: image.Report,
+			Failed: image.Unmatched})
 	}
 	w.do(w.e.Update(database("B").Digest, settled, 0, 0))
 	aside, err := w.e.Aside(10)
-	if err != nil || len(aside) != 2 || aside[0].Subject != one || aside[1].Subject != other || aside[0].Reason != "the child died" {
+	if err != nil || len(aside) != 2 || aside[0].Subject != one || aside[1].Subject != other ||
+		aside[0].Reason != "the child died" {
 		t.Errorf("aside %+v, %v", aside, err)
 	}
-	if r, err := w.e.Finish(database("B").Digest, time.Unix(2000, 0)); err != nil || r.FinishedAt.IsZero() || r.SetAside != 2 || r.Failed != 1 {
+	if r, err := w.e.Finish(database("B").Digest, time.Unix(2000, 0)); err != nil ||
+		r.FinishedAt.IsZero() || r.SetAside != 2 || r.Failed != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if r := w.begin(database("C"), rescan.Delta{}); r.SetAside != 0 || r.Affected != 1 {
@@ -631,10 +693,13 @@ func TestMadeAnew(t *testing.T) {
 	t.Parallel()
 	w, _, _ := two(t)
 	w.apply() // again: nothing happens
-	w.do(w.e.file.Update("spoil", func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("0")) }))
+	w.do(w.e.file.Update("spoil", func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("0"))
+	}))
 	w.do(w.e.Close())
 	var other *projection.SchemaError
-	if _, err := Open(w.path, Config{}); !errors.As(err, &other) || other.Have != 0 || pratique.KindOf(err) != pratique.Corrupt {
+	if _, err := Open(w.path, Config{}); !errors.As(err, &other) || other.Have != 0 ||
+		pratique.KindOf(err) != pratique.Corrupt {
 		t.Errorf("of another version: %v", err)
 	}
 	w.do(Remove(w.path))
@@ -646,7 +711,8 @@ func TestMadeAnew(t *testing.T) {
 		t.Errorf("opened twice: %v", err)
 	}
 	w.apply()
-	if r := w.begin(database("A"), rescan.Delta{Everything: "made anew"}); r.Affected != 3 || r.Lists != 3 {
+	if r := w.begin(database("A"), rescan.Delta{Everything: "made anew"}); r.Affected != 3 ||
+		r.Lists != 3 {
 		t.Errorf("%+v", r)
 	}
 	// Nothing was in use while it was made, so every image is looked at, too.
@@ -665,7 +731,8 @@ func TestPostings(t *testing.T) {
 		b := tx.Bucket(bucketNames)
 		for n := uint32(1); n < 20_000; n += 1 + random.Uint32N(3) {
 			key := fmt.Sprintf("key-%d", random.IntN(5))
-			if err := errors.Join(addPosting(b, []byte(key), n), addPosting(b, []byte(key), n)); err != nil {
+			if err := errors.Join(addPosting(b, []byte(key), n),
+				addPosting(b, []byte(key), n)); err != nil {
 				return err
 			}
 			want[key] = append(want[key], n)
@@ -675,13 +742,18 @@ func TestPostings(t *testing.T) {
 	w.do(w.e.file.View("look", func(tx *bbolt.Tx) error {
 		for key, numbers := range want {
 			var got []uint32
-			if err := eachPosting(tx.Bucket(bucketNames), []byte(key), func(n uint32) error { got = append(got, n); return nil }); err != nil {
+			if err := eachPosting(tx.Bucket(bucketNames), []byte(key), func(n uint32) error {
+				got = append(got, n)
+				return nil
+			}); err != nil {
 				return err
 			}
 			if !slices.Equal(got, numbers) {
 				t.Errorf("%s: %d numbers, want %d", key, len(got), len(numbers))
 			}
 		}
-		return eachPosting(tx.Bucket(bucketNames), []byte("key-"), func(n uint32) error { return fmt.Errorf("a part of a key has %d", n) })
+		return eachPosting(tx.Bucket(bucketNames), []byte("key-"), func(n uint32) error {
+			return fmt.Errorf("a part of a key has %d", n)
+		})
 	}))
 }

@@ -7,9 +7,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A posting list is a key with ascending numbers, stored in chunks: a chunk's key is the key and its first number, its value
-// is the last number and the differences in between. So adding a number writes one small value, and a million pairs take
-// a few megabytes.
+// A posting list is a key with ascending numbers, stored in chunks: a chunk's key is the key and
+// its first number, its value is the last number and the differences in between. So adding a number
+// writes one small value, and a million pairs take a few megabytes.
 
 // maxChunk bounds the value of a chunk, in bytes.
 const maxChunk = 512

@@ -13,7 +13,8 @@ import (
 
 // Begin makes db the database in use. The lists that the delta affects become pending, in addition
 // to those that still are; the known findings of all others stay valid.
-func (p *Projection) Begin(db pratique.Database, d rescan.Delta, now time.Time) (r pratique.Rescan, err error) {
+func (p *Projection) Begin(db pratique.Database, d rescan.Delta,
+	now time.Time) (r pratique.Rescan, err error) {
 	err = p.file.Update("begin rescanning", func(tx *bbolt.Tx) error {
 		before, err := getProgress(tx)
 		if err != nil {
@@ -141,7 +142,8 @@ func (p *Projection) Matched(database pratique.Digest, all []rescan.ListResult) 
 			if err := tx.Bucket(bucketPending).Delete(key); err != nil {
 				return err
 			}
-			if err := boltfile.PutJSON(tx.Bucket(bucketUnmatched), key, unmatched{m.Findings, m.Failed}); err != nil {
+			if err := boltfile.PutJSON(tx.Bucket(bucketUnmatched), key,
+				unmatched{m.Findings, m.Failed}); err != nil {
 				return err
 			}
 			if err := eachPosting(tx.Bucket(bucketHolders), key, w.markImages); err != nil {
@@ -196,8 +198,9 @@ func (w writer) staleImage(id uint32) (rescan.StaleImage, error) {
 		return rescan.StaleImage{}, err
 	}
 	o := rescan.StaleImage{
-		ID: rescan.SubjectID(id), Subject: s.Subject, Report: s.Report, Event: s.Event, Previous: s.Previous,
-		Before: s.Findings, Database: s.Database, Evaluated: s.Evaluated,
+		ID: rescan.SubjectID(id), Subject: s.Subject, Report: s.Report, Event: s.Event,
+		Previous: s.Previous,
+		Before:   s.Findings, Database: s.Database, Evaluated: s.Evaluated,
 	}
 	if v := w.tx.Bucket(bucketInventory).Get(encodeNumber(s.Inventory)); len(v) >= boltfile.DigestSize {
 		o.Inventory = boltfile.DigestFromKey(v)
@@ -218,7 +221,8 @@ func (w writer) staleImage(id uint32) (rescan.StaleImage, error) {
 		o.Now = append(o.Now, now)
 	}
 	if s.Evaluated && s.Ref != (pratique.ImageRef{}) {
-		o.Evaluate = append(o.Evaluate, rescan.Push{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt, RefreshOnly: s.RefreshOnly})
+		o.Evaluate = append(o.Evaluate, rescan.Push{Subject: s.Subject, Ref: s.Ref, At: s.PushedAt,
+			RefreshOnly: s.RefreshOnly})
 	}
 	c := w.tx.Bucket(bucketParents).Cursor()
 	for k, _ := c.Seek(encodeNumber(id)); bytes.HasPrefix(k, encodeNumber(id)); k, _ = c.Next() {
@@ -227,7 +231,8 @@ func (w writer) staleImage(id uint32) (rescan.StaleImage, error) {
 			return o, err
 		}
 		if parent.Evaluated {
-			o.Evaluate = append(o.Evaluate, rescan.Push{Subject: parent.Subject, Ref: parent.Ref, At: parent.PushedAt, RefreshOnly: parent.RefreshOnly})
+			o.Evaluate = append(o.Evaluate, rescan.Push{Subject: parent.Subject, Ref: parent.Ref,
+				At: parent.PushedAt, RefreshOnly: parent.RefreshOnly})
 		}
 	}
 	return o, nil
@@ -236,7 +241,8 @@ func (w writer) staleImage(id uint32) (rescan.StaleImage, error) {
 // Update records the results for stale images and counts them: changed images have other findings,
 // affected ones have new findings. An image that became stale again meanwhile, by another database
 // or report, stays so.
-func (p *Projection) Update(database pratique.Digest, all []rescan.ImageResult, changed, affected int) error {
+func (p *Projection) Update(database pratique.Digest, all []rescan.ImageResult, changed,
+	affected int) error {
 	return p.file.Update("keep reports", func(tx *bbolt.Tx) error {
 		r, err := getProgress(tx)
 		if err != nil || r.To.Digest != database {
@@ -251,7 +257,8 @@ func (p *Projection) Update(database pratique.Digest, all []rescan.ImageResult, 
 			if one.Event != "" {
 				s.Report, s.Findings = one.Report, one.Findings
 				s.reported(one.Event, database)
-				if err := boltfile.PutJSON(tx.Bucket(bucketSubject), encodeNumber(uint32(one.ID)), s); err != nil {
+				if err := boltfile.PutJSON(tx.Bucket(bucketSubject), encodeNumber(uint32(one.ID)),
+					s); err != nil {
 					return err
 				}
 			} else if s.Report != one.Report {
@@ -264,7 +271,8 @@ func (p *Projection) Update(database pratique.Digest, all []rescan.ImageResult, 
 				return err
 			}
 		}
-		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed, r.NewlyAffected+affected
+		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed,
+			r.NewlyAffected+affected
 		return putProgress(tx, r)
 	})
 }

@@ -46,7 +46,8 @@ func (w writer) subjectID(s pratique.Subject) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := boltfile.PutJSON(w.tx.Bucket(bucketSubject), encodeNumber(id), subject{Subject: s}); err != nil {
+	if err := boltfile.PutJSON(w.tx.Bucket(bucketSubject), encodeNumber(id),
+		subject{Subject: s}); err != nil {
 		return 0, err
 	}
 	return id, b.Put(key, encodeNumber(id))

@@ -28,8 +28,8 @@ type Change struct {
 	lookup                 Lookup
 	names, vulnerabilities map[string]bool
 
-	// Builds of an application share most packages and findings. So answers are cached by the key of their query, and
-	// findings in shared documents by digest.
+	// Builds of an application share most packages and findings. So answers are cached by the key
+	// of their query, and findings in shared documents by digest.
 	mu             sync.Mutex // not held while a document is read
 	cachedFindings map[pratique.Digest][]scanner.FindingCore
 	size           int
@@ -40,7 +40,8 @@ func NewChange(to pratique.Digest, d Delta, lookup Lookup) *Change {
 	if d.Everything != "" {
 		return nil
 	}
-	return &Change{To: to, lookup: lookup, names: toSet(d.Names), vulnerabilities: toSet(d.Vulnerabilities)}
+	return &Change{To: to, lookup: lookup, names: toSet(d.Names),
+		vulnerabilities: toSet(d.Vulnerabilities)}
 }
 
 func toSet(all []string) map[string]bool {
@@ -106,7 +107,8 @@ func (c *Change) cache(key pratique.Digest, found []scanner.FindingCore) {
 }
 
 // loadCores is [scanner.LoadUnlocated], once for a document that lists share.
-func (c *Change) loadCores(ctx context.Context, from scanner.Documents, d pratique.Digest) ([]scanner.FindingCore, error) {
+func (c *Change) loadCores(ctx context.Context, from scanner.Documents,
+	d pratique.Digest) ([]scanner.FindingCore, error) {
 	if found, ok := c.cached(d); ok {
 		return found, nil
 	}

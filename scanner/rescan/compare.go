@@ -63,11 +63,13 @@ func added(before, now []scanner.FindingCore) Added {
 		known[id] = true
 		all = append(all, pratique.AffectedFinding{
 			ID: pratique.Excerpt(f.ID, maxName), Package: pratique.Excerpt(f.Package, maxName),
-			Installed: pratique.Excerpt(f.Installed, maxName), Fixed: pratique.Excerpt(f.Fixed, maxName), Severity: f.Severity,
+			Installed: pratique.Excerpt(f.Installed, maxName), Fixed: pratique.Excerpt(f.Fixed,
+				maxName), Severity: f.Severity,
 		})
 	}
 	slices.SortStableFunc(all, func(a, b pratique.AffectedFinding) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package))
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.ID, b.ID),
+			cmp.Compare(a.Package, b.Package))
 	})
 	return Added{Total: len(all), MostSevere: slices.Clone(all[:min(len(all), pratique.MaxAffected)])}
 }

@@ -27,7 +27,8 @@ func (c *Comparisons) Put(before, now pratique.Digest, d Difference) {
 
 // Compare returns the difference between two reports, each given by the documents of its lists'
 // findings. If a previous document is missing or damaged, all of them are ignored.
-func (c *Comparisons) Compare(ctx context.Context, from scanner.Documents, before, now []pratique.Digest) (Difference, error) {
+func (c *Comparisons) Compare(ctx context.Context, from scanner.Documents, before,
+	now []pratique.Digest) (Difference, error) {
 	d := Difference{Totals: Totals{Counts: pratique.Counts{}}}
 	for _, list := range now {
 		t, err := c.totals.get(list.Hex(), func() (Totals, error) {
@@ -57,7 +58,9 @@ func (c *Comparisons) Compare(ctx context.Context, from scanner.Documents, befor
 
 // minus returns the digests in all that are not in others.
 func minus(all, others []pratique.Digest) []pratique.Digest {
-	return slices.DeleteFunc(slices.Clone(all), func(d pratique.Digest) bool { return slices.Contains(others, d) })
+	return slices.DeleteFunc(slices.Clone(all), func(d pratique.Digest) bool {
+		return slices.Contains(others, d)
+	})
 }
 
 func comparisonKey(gone, come []pratique.Digest) string {

@@ -87,7 +87,8 @@ func (i StaleImage) Rescanned(p pratique.Rescan, header pratique.Report, d Diffe
 // fact says why.
 func (i StaleImage) SetAside(cause error) Outcome {
 	failed := pratique.Failed{
-		Stage: pratique.StageRescan, Kind: pratique.KindOf(cause), Message: pratique.Excerpt(cause.Error(), maxText), Attempts: 1, Final: true,
+		Stage: pratique.StageRescan, Kind: pratique.KindOf(cause),
+		Message: pratique.Excerpt(cause.Error(), maxText), Attempts: 1, Final: true,
 	}
 	if len(i.Evaluate) > 0 {
 		failed.Ref = i.Evaluate[0].Ref
@@ -104,7 +105,8 @@ func (i StaleImage) SetAside(cause error) Outcome {
 // database that is used again, for example after importing an older one, gives the same reports
 // again, but new events.
 func event(p pratique.Rescan, push Push, previous string, report pratique.Digest) pratique.Event {
-	ref := pratique.ImageRef{Repository: push.Subject.Repository, Tag: push.Ref.Tag, Digest: push.Subject.Digest}
+	ref := pratique.ImageRef{Repository: push.Subject.Repository, Tag: push.Ref.Tag,
+		Digest: push.Subject.Digest}
 	return pratique.Event{
 		ID:  pratique.EventID(Source, ref, p.To.Digest.String()+report.String()+previous),
 		Ref: ref, Source: Source, Priority: pratique.PriorityRescan, RefreshOnly: push.RefreshOnly,

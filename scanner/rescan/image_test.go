@@ -16,26 +16,32 @@ func digest(name string) pratique.Digest { return pratique.DigestOf([]byte(name)
 func progress(db string, hour int) pratique.Rescan {
 	at := time.Date(2026, 8, 2, hour, 0, 0, 0, time.UTC)
 	return pratique.Rescan{StartedAt: at, To: pratique.Database{
-		Digest: digest(db), Version: 2, UpdatedAt: time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC), DownloadedAt: at, Source: "mirror " + at.String(),
+		Digest: digest(db), Version: 2, UpdatedAt: time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC),
+		DownloadedAt: at, Source: "mirror " + at.String(),
 	}}
 }
 
 // stale is an image of which a push made the report, and whose only list has other findings now.
 func stale() rescan.StaleImage {
-	subject := pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "app"}, Digest: digest("app")}
+	subject := pratique.Subject{Repository: pratique.Repository{Registry: "r.test", Path: "app"},
+		Digest: digest("app")}
 	index := pratique.Subject{Repository: subject.Repository, Digest: digest("index")}
 	pushed := time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
 	return rescan.StaleImage{
-		ID: 7, Subject: subject, Inventory: digest("inventory"), Report: digest("report"), Event: "push", Database: digest("A"),
-		Before: []pratique.Digest{digest("before")}, Now: []pratique.Digest{digest("now")}, Evaluated: true,
+		ID: 7, Subject: subject, Inventory: digest("inventory"), Report: digest("report"),
+		Event: "push", Database: digest("A"),
+		Before: []pratique.Digest{digest("before")}, Now: []pratique.Digest{digest("now")},
+		Evaluated: true,
 		Evaluate: []rescan.Push{
-			{Subject: subject, Ref: pratique.ImageRef{Repository: subject.Repository, Tag: "1.0"}, At: pushed},
+			{Subject: subject, Ref: pratique.ImageRef{Repository: subject.Repository, Tag: "1.0"},
+				At: pushed},
 			{Subject: index, At: pushed, RefreshOnly: true},
 		},
 	}
 }
 
-var header = pratique.Report{Scanner: pratique.Tool{Name: "trivy", Version: "1"}, OS: pratique.OS{Family: "debian"}}
+var header = pratique.Report{Scanner: pratique.Tool{Name: "trivy", Version: "1"},
+	OS: pratique.OS{Family: "debian"}}
 
 func rescanned(t *testing.T, i rescan.StaleImage, p pratique.Rescan) rescan.Outcome {
 	t.Helper()
@@ -43,7 +49,8 @@ func rescanned(t *testing.T, i rescan.StaleImage, p pratique.Rescan) rescan.Outc
 		t.Fatalf("its report holds: %v", err)
 	}
 	o, err := i.Rescanned(p, header, rescan.Difference{
-		Added: rescan.Added{Total: 1, MostSevere: []pratique.AffectedFinding{{ID: "CVE-1"}}}, Totals: rescan.Totals{Counts: pratique.Counts{}},
+		Added:  rescan.Added{Total: 1, MostSevere: []pratique.AffectedFinding{{ID: "CVE-1"}}},
+		Totals: rescan.Totals{Counts: pratique.Counts{}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -65,8 +72,8 @@ func next(i rescan.StaleImage, o rescan.Outcome, p pratique.Rescan) rescan.Stale
 	return i
 }
 
-// TestSameOnEveryMachine: two machines make the same report and the same events of the same image, so that it
-// is evaluated once.
+// TestSameOnEveryMachine: two machines make the same report and the same events of the same image,
+// so that it is evaluated once.
 func TestSameOnEveryMachine(t *testing.T) {
 	one, other := rescanned(t, stale(), progress("B", 3)), rescanned(t, stale(), progress("B", 9))
 	if one.Report.Digest != other.Report.Digest {
@@ -77,22 +84,25 @@ func TestSameOnEveryMachine(t *testing.T) {
 	}
 	for n, kind := range []pratique.FactKind{pratique.FactAffected, pratique.FactScanned} {
 		f := one.Facts[n]
-		if f.Kind() != kind || f.Event != other.Facts[n].Event || f.Event != one.Evaluate[0].Event.ID || f.Subject != stale().Subject {
+		if f.Kind() != kind || f.Event != other.Facts[n].Event ||
+			f.Event != one.Evaluate[0].Event.ID || f.Subject != stale().Subject {
 			t.Errorf("fact %+v, on another machine %+v", f, other.Facts[n])
 		}
 	}
 	scanned := pratique.As[pratique.Scanned](one.Facts[1])
-	if p := progress("B", 3); !scanned.ScannedAt.Equal(p.StartedAt) || scanned.Database != p.To || scanned.Report != one.Report.Digest {
+	if p := progress("B", 3); !scanned.ScannedAt.Equal(p.StartedAt) || scanned.Database != p.To ||
+		scanned.Report != one.Report.Digest {
 		t.Errorf("scanned %+v", scanned)
 	}
 	e := one.Evaluate[1].Event
-	if !e.RefreshOnly || e.Priority != pratique.PriorityRescan || !e.OccurredAt.Equal(stale().Evaluate[1].At) || e.Ref.Digest != digest("index") {
+	if !e.RefreshOnly || e.Priority != pratique.PriorityRescan ||
+		!e.OccurredAt.Equal(stale().Evaluate[1].At) || e.Ref.Digest != digest("index") {
 		t.Errorf("event of the index %+v", e)
 	}
 }
 
-// TestDatabaseUsedAgain: a database that comes back, as after an import of an older one, makes the reports
-// that it made before. The events must be new: those of the first time are over.
+// TestDatabaseUsedAgain: a database that comes back, as after an import of an older one, makes the
+// reports that it made before. The events must be new: those of the first time are over.
 func TestDatabaseUsedAgain(t *testing.T) {
 	image, seen, reports := stale(), map[string]bool{}, map[pratique.Digest]bool{}
 	lists := [][]pratique.Digest{{digest("before")}, {digest("now")}}
@@ -117,8 +127,8 @@ func TestDatabaseUsedAgain(t *testing.T) {
 	}
 }
 
-// TestDiedBeforeJobs: a process that died between facts and jobs left an image whose report holds. The same
-// events are made again.
+// TestDiedBeforeJobs: a process that died between facts and jobs left an image whose report holds.
+// The same events are made again.
 func TestDiedBeforeJobs(t *testing.T) {
 	p := progress("B", 3)
 	first := rescanned(t, stale(), p)
@@ -128,7 +138,8 @@ func TestDiedBeforeJobs(t *testing.T) {
 		t.Errorf("%+v, %v, %v", o, ok, err)
 	}
 	image.Event = "a later push"
-	if o, ok, err := image.Check(p); err != nil || !ok || len(o.Evaluate) > 0 || o.Result.Report != image.Report {
+	if o, ok, err := image.Check(p); err != nil || !ok || len(o.Evaluate) > 0 ||
+		o.Result.Report != image.Report {
 		t.Errorf("after a push: %+v, %v, %v", o, ok, err)
 	}
 }
@@ -141,20 +152,29 @@ func TestImagesThatNeedNoReport(t *testing.T) {
 		ok     bool
 		fails  bool
 	}{
-		"other findings":       {func(*rescan.StaleImage) {}, false, false},
-		"the same findings":    {func(i *rescan.StaleImage) { i.Now = i.Before }, true, false},
-		"beside another":       {func(i *rescan.StaleImage) { i.Now, i.Refresh = i.Before, true }, false, false},
-		"beside it, and done":  {func(i *rescan.StaleImage) { i.Now, i.Refresh, i.Database = i.Before, true, p.To.Digest }, true, false},
+		"other findings":    {func(*rescan.StaleImage) {}, false, false},
+		"the same findings": {func(i *rescan.StaleImage) { i.Now = i.Before }, true, false},
+		"beside another": {func(i *rescan.StaleImage) {
+			i.Now, i.Refresh = i.Before, true
+		}, false, false},
+		"beside it, and done": {func(i *rescan.StaleImage) {
+			i.Now, i.Refresh, i.Database = i.Before, true, p.To.Digest
+		}, true, false},
 		"not evaluated":        {func(i *rescan.StaleImage) { i.Evaluated = false }, true, false},
 		"nobody pushed it":     {func(i *rescan.StaleImage) { i.Evaluate = nil }, true, false},
 		"not all is known yet": {func(i *rescan.StaleImage) { i.Now = nil }, true, false},
-		"not matched":          {func(i *rescan.StaleImage) { i.Now, i.Unmatched = nil, "the child died" }, true, true},
-		"a document says so":   {func(i *rescan.StaleImage) { i.Unmatched = "the child died" }, false, false},
+		"not matched": {func(i *rescan.StaleImage) {
+			i.Now, i.Unmatched = nil, "the child died"
+		}, true, true},
+		"a document says so": {func(i *rescan.StaleImage) {
+			i.Unmatched = "the child died"
+		}, false, false},
 	} {
 		i := stale()
 		test.change(&i)
 		o, ok, err := i.Check(p)
-		if ok != test.ok || (err != nil) != test.fails || len(o.Facts) > 0 || len(o.Evaluate) > 0 || o.Result.Report != i.Report {
+		if ok != test.ok || (err != nil) != test.fails || len(o.Facts) > 0 || len(o.Evaluate) > 0 ||
+			o.Result.Report != i.Report {
 			t.Errorf("%s: %+v, %v, %v", name, o, ok, err)
 		}
 	}
@@ -164,7 +184,8 @@ func TestImagesThatNeedNoReport(t *testing.T) {
 func TestSetAside(t *testing.T) {
 	o := stale().SetAside(pratique.Errorf(pratique.Died, "match image", "the child died"))
 	failed := pratique.As[pratique.Failed](o.Facts[0])
-	if failed == nil || failed.Kind != pratique.Died || failed.Stage != pratique.StageRescan || !failed.Final || failed.Ref.Tag != "1.0" || o.Facts[0].Subject != stale().Subject {
+	if failed == nil || failed.Kind != pratique.Died || failed.Stage != pratique.StageRescan ||
+		!failed.Final || failed.Ref.Tag != "1.0" || o.Facts[0].Subject != stale().Subject {
 		t.Errorf("facts %+v", o.Facts)
 	}
 	if o.Result.Report != stale().Report || o.Result.Failed == "" || len(o.Evaluate) > 0 {
@@ -172,17 +193,20 @@ func TestSetAside(t *testing.T) {
 	}
 }
 
-// TestCompareReports: an image's difference is that between all its lists, whether it was learned or is read.
+// TestCompareReports: an image's difference is that between all its lists, whether it was learned
+// or is read.
 func TestCompareReports(t *testing.T) {
 	docs := memory{}
 	put := func(findings ...pratique.Finding) pratique.Digest {
-		made, err := scanner.FindingsDocuments(pratique.Report{Findings: findings, Coverage: &pratique.Coverage{}})
+		made, err := scanner.FindingsDocuments(pratique.Report{Findings: findings,
+			Coverage: &pratique.Coverage{}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return docs.put(made...)
 	}
-	high := pratique.Finding{ID: "CVE-1", Package: "a", Installed: "1", Fixed: "2", Severity: pratique.SeverityHigh}
+	high := pratique.Finding{ID: "CVE-1", Package: "a", Installed: "1", Fixed: "2",
+		Severity: pratique.SeverityHigh}
 	low := pratique.Finding{ID: "CVE-2", Package: "b", Installed: "1", Severity: pratique.SeverityLow}
 	moved := high
 	moved.UID, moved.Title = "elsewhere", "other words"
@@ -195,8 +219,10 @@ func TestCompareReports(t *testing.T) {
 		gravest               string
 		fails                 bool
 	}{
-		"nothing":        {[]pratique.Digest{base, before}, []pratique.Digest{base, before}, 0, 2, 1, "", false},
-		"a new one":      {[]pratique.Digest{base, before}, []pratique.Digest{base, now}, 1, 3, 1, "CVE-2", false},
+		"nothing": {[]pratique.Digest{base, before}, []pratique.Digest{base, before}, 0, 2,
+			1, "", false},
+		"a new one": {[]pratique.Digest{base, before}, []pratique.Digest{base, now}, 1, 3, 1,
+			"CVE-2", false},
 		"from nothing":   {[]pratique.Digest{empty}, []pratique.Digest{now}, 2, 2, 1, "CVE-1", false},
 		"one list less":  {[]pratique.Digest{base, before}, []pratique.Digest{base}, 0, 1, 0, "", false},
 		"before is gone": {[]pratique.Digest{gone}, []pratique.Digest{before}, 1, 1, 1, "CVE-1", false},
@@ -210,7 +236,8 @@ func TestCompareReports(t *testing.T) {
 				}
 				continue
 			}
-			if err != nil || d.Added.Total != test.added || d.Counts.Total() != test.total || d.Fixable != test.fixable ||
+			if err != nil || d.Added.Total != test.added || d.Counts.Total() != test.total ||
+				d.Fixable != test.fixable ||
 				test.gravest != "" && d.MostSevere[0].ID != test.gravest {
 				t.Errorf("%s: %+v, %v", name, d, err)
 			}
@@ -218,7 +245,8 @@ func TestCompareReports(t *testing.T) {
 	}
 	clear(docs)
 	c.Put(digest("x"), digest("y"), rescan.Difference{Added: rescan.Added{Total: 5}})
-	if d, err := c.Compare(t.Context(), docs, []pratique.Digest{base, digest("x")}, []pratique.Digest{base, digest("y")}); err != nil || d.Added.Total != 5 {
+	if d, err := c.Compare(t.Context(), docs, []pratique.Digest{base, digest("x")},
+		[]pratique.Digest{base, digest("y")}); err != nil || d.Added.Total != 5 {
 		t.Errorf("what was learned is read: %+v, %v", d, err)
 	}
 }

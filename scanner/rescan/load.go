@@ -27,7 +27,8 @@ func LoadQuestion(ctx context.Context, from scanner.Documents, l List, change *C
 	return Ask(list, previous, change)
 }
 
-func loadPrevious(ctx context.Context, from scanner.Documents, d pratique.Digest, change *Change) (*Previous, error) {
+func loadPrevious(ctx context.Context, from scanner.Documents, d pratique.Digest,
+	change *Change) (*Previous, error) {
 	stored, err := scanner.LoadListFindings(ctx, from, d)
 	if err != nil {
 		return nil, err
@@ -41,7 +42,8 @@ func loadPrevious(ctx context.Context, from scanner.Documents, d pratique.Digest
 }
 
 // loadAll returns the findings of several documents.
-func loadAll(ctx context.Context, from scanner.Documents, all []pratique.Digest) ([]scanner.FindingCore, error) {
+func loadAll(ctx context.Context, from scanner.Documents,
+	all []pratique.Digest) ([]scanner.FindingCore, error) {
 	var out []scanner.FindingCore
 	for _, d := range all {
 		found, _, err := scanner.LoadCores(ctx, from, d)

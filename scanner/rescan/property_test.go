@@ -33,7 +33,8 @@ func (m memory) Get(_ context.Context, d pratique.Digest) ([]byte, error) {
 	return nil, pratique.Errorf(pratique.NotFound, "get", "%s", d)
 }
 
-// toyDatabase is what the toy matcher looks up. What it finds is a function of the list and the database.
+// toyDatabase is what the toy matcher looks up. What it finds is a function of the list and the
+// database.
 type toyDatabase struct {
 	// advisories are by name; a version below is vulnerable.
 	advisories map[string]map[string]int
@@ -43,8 +44,8 @@ type toyDatabase struct {
 	types map[string]bool
 }
 
-// match finds the vulnerabilities of a list. As a real matcher does, it drops what it found before in a
-// package of the same name, version and file, and says which packages it could not compare.
+// match finds the vulnerabilities of a list. As a real matcher does, it drops what it found before
+// in a package of the same name, version and file, and says which packages it could not compare.
 func (db toyDatabase) match(inv pratique.Inventory) pratique.Report {
 	r := pratique.Report{Findings: []pratique.Finding{}, Coverage: &pratique.Coverage{}}
 	for _, l := range inv.Lists {
@@ -72,8 +73,10 @@ func (db toyDatabase) match(inv pratique.Inventory) pratique.Report {
 				}
 				seen[key] = true
 				r.Findings = append(r.Findings, pratique.Finding{
-					ID: id, Package: p.Name, Installed: p.Version, Fixed: strconv.Itoa(advisories[id]), UID: p.UID, Layer: p.Layer,
-					Class: l.Class, Type: l.Type, Path: p.FilePath, Title: db.titles[id], Severity: pratique.Severity(len(db.titles[id]) % 5),
+					ID: id, Package: p.Name, Installed: p.Version,
+					Fixed: strconv.Itoa(advisories[id]), UID: p.UID, Layer: p.Layer,
+					Class: l.Class, Type: l.Type, Path: p.FilePath, Title: db.titles[id],
+					Severity: pratique.Severity(len(db.titles[id]) % 5),
 				})
 			}
 		}
@@ -84,7 +87,8 @@ func (db toyDatabase) match(inv pratique.Inventory) pratique.Report {
 
 // toyLookup knows how the toy matcher looks packages up. It asks for more than it would have to.
 var toyLookup = rescan.Lookup{
-	AffectedPackages: func(list pratique.Inventory, keys, packages map[string]bool) (numbers []int, ok bool) {
+	AffectedPackages: func(list pratique.Inventory, keys,
+		packages map[string]bool) (numbers []int, ok bool) {
 		l := list.Lists[0]
 		if l.Class == pratique.ClassOS || keys["type "+l.Type] {
 			return nil, false
@@ -108,7 +112,8 @@ type random struct{ *rand.Rand }
 func (r random) name() string { return string(rune('a' + r.IntN(6))) }
 
 func (r random) database() toyDatabase {
-	db := toyDatabase{map[string]map[string]int{}, map[string]string{}, map[string]bool{"npm": true, "debian": true}}
+	db := toyDatabase{map[string]map[string]int{}, map[string]string{},
+		map[string]bool{"npm": true, "debian": true}}
 	for range r.IntN(8) {
 		r.advise(db)
 	}
@@ -170,8 +175,9 @@ func (r random) list() pratique.Inventory {
 	}
 	for range r.IntN(7) {
 		p := pratique.Package{
-			Name: r.name(), Version: strconv.Itoa(r.IntN(9)), UID: strconv.Itoa(r.IntN(1000)), FilePath: []string{"", "x", "y"}[r.IntN(3)],
-			Layer: pratique.LayerID{DiffID: pratique.DigestOf([]byte{byte(r.IntN(3))})},
+			Name: r.name(), Version: strconv.Itoa(r.IntN(9)), UID: strconv.Itoa(r.IntN(1000)),
+			FilePath: []string{"", "x", "y"}[r.IntN(3)],
+			Layer:    pratique.LayerID{DiffID: pratique.DigestOf([]byte{byte(r.IntN(3))})},
 		}
 		if r.IntN(12) == 0 {
 			p.Version = []string{"odd", "09", "10"}[r.IntN(3)]
@@ -207,7 +213,8 @@ func newWorld(t *testing.T, r random, db toyDatabase) *world {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := stored{inv: inv, list: rescan.List{ID: rescan.ListID(len(w.all)), Digest: w.docs.put(docs...)}, known: true}
+		s := stored{inv: inv, list: rescan.List{ID: rescan.ListID(len(w.all)),
+			Digest: w.docs.put(docs...)}, known: true}
 		report := db.match(inv)
 		s.list.Findings = w.docs.put(w.encoded(report)...)
 		s.before, err = scanner.Cores(report.Findings)
@@ -234,8 +241,8 @@ func (w *world) encoded(report pratique.Report) []scanner.Document {
 	return docs
 }
 
-// request asks about some lists, and checks what is asked and what comes of it. It returns how many packages
-// were asked about.
+// request asks about some lists, and checks what is asked and what comes of it. It returns how many
+// packages were asked about.
 func (w *world) request(some []stored, change *rescan.Change, next toyDatabase) (asked int) {
 	w.t.Helper()
 	questions := make([]rescan.Question, len(some))
@@ -333,8 +340,8 @@ func within(inv, whole pratique.Inventory) bool {
 	return header == want
 }
 
-// TestSameAsMatchingEverything: whatever changes, what is found is what matching every list as a whole finds,
-// and only packages of the lists are asked about.
+// TestSameAsMatchingEverything: whatever changes, what is found is what matching every list as a
+// whole finds, and only packages of the lists are asked about.
 func TestSameAsMatchingEverything(t *testing.T) {
 	partial := 0
 	for seed := range uint64(3000) {

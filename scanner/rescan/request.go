@@ -55,7 +55,8 @@ func (r *Request) Pending() []pratique.Inventory {
 			if !ok || query.key.IsZero() {
 				n = len(all)
 				known[query.key] = n
-				all, r.keys, r.positions = append(all, query.Inventory), append(r.keys, query.key), append(r.positions, nil)
+				all, r.keys, r.positions = append(all, query.Inventory), append(r.keys, query.key),
+					append(r.positions, nil)
 			}
 			r.positions[n] = append(r.positions[n], position{i, j})
 		}
@@ -66,7 +67,8 @@ func (r *Request) Pending() []pratique.Inventory {
 // SetReports sets the reports on the last result of Pending, in order.
 func (r *Request) SetReports(reports []pratique.Report) error {
 	if len(reports) != len(r.positions) {
-		return pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d lists", len(reports), len(r.positions))
+		return pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d lists",
+			len(reports), len(r.positions))
 	}
 	for n, report := range reports {
 		found, err := scanner.Cores(report.Findings)

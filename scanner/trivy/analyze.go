@@ -27,7 +27,8 @@ import (
 // Analyze implements [scanner.Analyzer]. The error is Corrupt if the image, or a package database
 // of its operating system, cannot be parsed, or if it names two releases; it is Unavailable for a
 // problem of this machine (no space, no layer file), and if ctx ends.
-func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.Cache) (scanner.Analysis, error) {
+func (s *Scanner) Analyze(ctx context.Context, img layers.Image,
+	known scanner.Cache) (scanner.Analysis, error) {
 	const op = "analyze image"
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,10 +71,12 @@ func (s *Scanner) Analyze(ctx context.Context, img layers.Image, known scanner.C
 }
 
 // detail analyzes the layers that are not cached and merges all layers.
-func (s *Scanner) detail(ctx context.Context, img trivyImage, view *imageCache) (ftypes.ArtifactDetail, error) {
+func (s *Scanner) detail(ctx context.Context, img trivyImage,
+	view *imageCache) (ftypes.ArtifactDetail, error) {
 	if s.cfg.looksFor(pratique.ExtraSecrets) {
-		// Trivy does not look for secrets in layers of the base image, which depends on the image. What is cached must
-		// not depend on it: all layers are analyzed, and the cache leaves those secrets out.
+		// Trivy does not look for secrets in layers of the base image, which depends on the image.
+		// What is cached must not depend on it: all layers are analyzed, and the cache leaves those
+		// secrets out.
 		if _, err := s.inspect(ctx, withoutHistory{img}, withoutConfig{view}); err != nil {
 			return ftypes.ArtifactDetail{}, err
 		}
@@ -94,8 +97,8 @@ func (s *Scanner) detail(ctx context.Context, img trivyImage, view *imageCache) 
 	detail, err := applier.NewApplier(view).ApplyLayers(ctx, ref.ID, slices.Concat(ref.BlobIDs, keys))
 	switch {
 	case errors.Is(err, analyzer.ErrUnknownOS):
-		// Images from scratch have no distribution. As in Trivy, packages without an OS are kept, and an Alpine
-		// repository file replaces the release file.
+		// Images from scratch have no distribution. As in Trivy, packages without an OS are kept,
+		// and an Alpine repository file replaces the release file.
 		if len(detail.Packages) > 0 {
 			detail.OS = ftypes.OS{Family: familyNone}
 		}
@@ -103,7 +106,8 @@ func (s *Scanner) detail(ctx context.Context, img trivyImage, view *imageCache) 
 			detail.OS = ftypes.OS{Family: detail.Repository.Family, Name: detail.Repository.Release}
 		}
 	case errors.Is(err, analyzer.ErrNoPkgsDetected):
-		// A distribution without packages: the inventory names the OS and has no list for it. A policy decides.
+		// A distribution without packages: the inventory names the OS and has no list for it. A
+		// policy decides.
 	case err != nil:
 		return ftypes.ArtifactDetail{}, err
 	}
@@ -119,12 +123,16 @@ func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *image
 	}
 	var keys []string
 	for _, l := range all {
-		at := slices.IndexFunc(view.layers, func(have layers.Layer) bool { return have.DiffID == l.layer.layer.DiffID })
+		at := slices.IndexFunc(view.layers, func(have layers.Layer) bool {
+			return have.DiffID == l.layer.layer.DiffID
+		})
 		if at < 0 {
-			return nil, pratique.Errorf(pratique.Internal, "follow links", "they lead to no layer of the image")
+			return nil, pratique.Errorf(pratique.Internal, "follow links",
+				"they lead to no layer of the image")
 		}
 		of := linkedImage{trivyImage: img, linked: l}
-		ref, err := s.inspectWith(ctx, of, linkedCache{imageCache: view, layer: view.layers[at]}, packageOption(s.option))
+		ref, err := s.inspectWith(ctx, of, linkedCache{imageCache: view, layer: view.layers[at]},
+			packageOption(s.option))
 		if err != nil {
 			return nil, err
 		}
@@ -137,11 +145,13 @@ func (s *Scanner) analyzeLinked(ctx context.Context, img trivyImage, view *image
 	return keys, nil
 }
 
-func (s *Scanner) inspect(ctx context.Context, img ftypes.Image, c cache.ArtifactCache) (artifact.Reference, error) {
+func (s *Scanner) inspect(ctx context.Context, img ftypes.Image,
+	c cache.ArtifactCache) (artifact.Reference, error) {
 	return s.inspectWith(ctx, img, c, s.option)
 }
 
-func (s *Scanner) inspectWith(ctx context.Context, img ftypes.Image, c cache.ArtifactCache, option artifact.Option) (artifact.Reference, error) {
+func (s *Scanner) inspectWith(ctx context.Context, img ftypes.Image, c cache.ArtifactCache,
+	option artifact.Option) (artifact.Reference, error) {
 	a, err := image.NewArtifact(img, c, option)
 	if err != nil {
 		return artifact.Reference{}, err

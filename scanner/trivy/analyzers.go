@@ -42,9 +42,10 @@ type analyzers struct {
 // packageOption enables the analyzers that find packages and the operating system. Secrets,
 // configurations and license texts do not depend on their paths.
 func packageOption(option artifact.Option) artifact.Option {
-	option.DisabledAnalyzers = slices.Concat(option.DisabledAnalyzers, analyzer.TypeConfigFiles, []analyzer.Type{
-		analyzer.TypeSecret, analyzer.TypeLicenseFile, analyzer.TypeDpkgLicense,
-	})
+	option.DisabledAnalyzers = slices.Concat(option.DisabledAnalyzers, analyzer.TypeConfigFiles,
+		[]analyzer.Type{
+			analyzer.TypeSecret, analyzer.TypeLicenseFile, analyzer.TypeDpkgLicense,
+		})
 	return option
 }
 
@@ -54,9 +55,11 @@ func newAnalyzers(option artifact.Option) (*analyzers, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &analyzers{group: group, others: map[string][]analyzer.Type{}, fixed: map[string]bool{}, releases: map[string]bool{}}
+	r := &analyzers{group: group, others: map[string][]analyzer.Type{}, fixed: map[string]bool{},
+		releases: map[string]bool{}}
 	versions := group.AnalyzerVersions()
-	all := slices.Concat(slices.Collect(maps.Keys(versions.Analyzers)), slices.Collect(maps.Keys(versions.PostAnalyzers)))
+	all := slices.Concat(slices.Collect(maps.Keys(versions.Analyzers)),
+		slices.Collect(maps.Keys(versions.PostAnalyzers)))
 	for _, name := range all {
 		var but []analyzer.Type
 		for _, other := range all {
@@ -73,7 +76,8 @@ func newAnalyzers(option artifact.Option) (*analyzers, error) {
 				continue
 			}
 			r.fixed[p] = true
-			if t := analyzer.Type(name); slices.Contains(analyzer.TypeOSes, t) && !slices.Contains(packageTypes(), t) {
+			if t := analyzer.Type(name); slices.Contains(analyzer.TypeOSes, t) &&
+				!slices.Contains(packageTypes(), t) {
 				r.releases[p] = true
 			}
 		}
@@ -86,7 +90,8 @@ func newAnalyzers(option artifact.Option) (*analyzers, error) {
 // packageTypes are the analyzers of operating systems that read packages rather than the release.
 func packageTypes() []analyzer.Type {
 	return []analyzer.Type{
-		analyzer.TypeApk, analyzer.TypeBottlerocketInventory, analyzer.TypeDpkg, analyzer.TypeDpkgLicense, analyzer.TypeRpm,
+		analyzer.TypeApk, analyzer.TypeBottlerocketInventory, analyzer.TypeDpkg,
+		analyzer.TypeDpkgLicense, analyzer.TypeRpm,
 		analyzer.TypeRpmqa, analyzer.TypeApkRepo, analyzer.TypeApkCommand,
 	}
 }
@@ -124,7 +129,8 @@ func (r *analyzers) wouldRead(name string, info fs.FileInfo, but []analyzer.Type
 		opened = true
 		return nil, fs.ErrPermission
 	}
-	err := r.group.AnalyzeFile(context.Background(), nil, nil, nil, "", name, info, refuse, but, analyzer.AnalysisOptions{})
+	err := r.group.AnalyzeFile(context.Background(), nil, nil, nil, "", name, info, refuse, but,
+		analyzer.AnalysisOptions{})
 	return opened || err != nil
 }
 

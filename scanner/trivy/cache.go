@@ -59,7 +59,8 @@ func (c *layerCache) trim(limit int) {
 }
 
 // MissingBlobs implements [cache.ArtifactCache].
-func (c *layerCache) MissingBlobs(_ context.Context, artifactID string, blobIDs []string) (bool, []string, error) {
+func (c *layerCache) MissingBlobs(_ context.Context, artifactID string, blobIDs []string) (bool,
+	[]string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, known := c.artifact[artifactID]
@@ -169,7 +170,8 @@ func (c *layerCache) Clear(context.Context) error {
 }
 
 func weight(info ftypes.BlobInfo) int {
-	n := 1 + len(info.WhiteoutFiles) + len(info.Licenses) + 10*(len(info.Secrets)+len(info.Misconfigurations))
+	n := 1 + len(info.WhiteoutFiles) + len(info.Licenses) +
+		10*(len(info.Secrets)+len(info.Misconfigurations))
 	for _, p := range info.PackageInfos {
 		for _, pkg := range p.Packages {
 			n += 1 + len(pkg.InstalledFiles) + len(pkg.DependsOn)

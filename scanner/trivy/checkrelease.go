@@ -13,9 +13,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// Trivy reads the release of each distribution from one file, and if an image has several of them, one wins. A file that
-// differs, perhaps on purpose, would make Trivy match the image against the wrong advisories. So Trivy's release is
-// compared with os-release, which every distribution has.
+// Trivy reads the release of each distribution from one file, and if an image has several of them,
+// one wins. A file that differs, perhaps on purpose, would make Trivy match the image against the
+// wrong advisories. So Trivy's release is compared with os-release, which every distribution has.
 
 // checkRelease compares Trivy's release with os-release, and names a distribution that Trivy does
 // not know. If they contradict each other, the error is Corrupt.
@@ -38,9 +38,12 @@ func (s *Scanner) checkRelease(img *filetree.Image, d *ftypes.ArtifactDetail) er
 		return err
 	case own.id != "" && !own.agrees(os):
 		return errContradiction(own.path, own.id, own.version, from, os.Family, os.Name)
-	case os.Family == string(ftypes.Alpine) && isNumber(os.RepositoryRelease) && !sameRelease(os.Family, os.Name, os.RepositoryRelease):
-		// The edge release has the advisories of all others; other names that are not numbers have none.
-		return errContradiction(from, os.Family, os.Name, "etc/apk/repositories", os.RepositoryFamily, os.RepositoryRelease)
+	case os.Family == string(ftypes.Alpine) && isNumber(os.RepositoryRelease) &&
+		!sameRelease(os.Family, os.Name, os.RepositoryRelease):
+		// The edge release has the advisories of all others; other names that are not numbers have
+		// none.
+		return errContradiction(from, os.Family, os.Name, "etc/apk/repositories",
+			os.RepositoryFamily, os.RepositoryRelease)
 	default:
 		return nil
 	}
@@ -51,20 +54,25 @@ func errContradiction(file, family, name, other, otherFamily, otherName string) 
 	describe := func(family, name string) string {
 		return pratique.Excerpt(family, most) + " " + pratique.Excerpt(name, most)
 	}
-	return pratique.Errorf(pratique.Corrupt, "compare releases", "%s says %s, %s says %s: it is not known which advisories apply",
-		file, strings.TrimSpace(describe(family, name)), other, strings.TrimSpace(describe(otherFamily, otherName)))
+	return pratique.Errorf(pratique.Corrupt, "compare releases",
+		"%s says %s, %s says %s: it is not known which advisories apply",
+		file, strings.TrimSpace(describe(family, name)), other,
+		strings.TrimSpace(describe(otherFamily, otherName)))
 }
 
 // agrees reports whether the file means Trivy's release.
 func (r osRelease) agrees(os pratique.OS) bool {
 	own := familiesOf(r.id)
-	derived := len(own) == 0 && slices.ContainsFunc(r.like, func(id string) bool { return slices.Contains(familiesOf(id), os.Family) })
+	derived := len(own) == 0 && slices.ContainsFunc(r.like, func(id string) bool {
+		return slices.Contains(familiesOf(id), os.Family)
+	})
 	switch family := ftypes.OSType(os.Family); {
 	case !derived && !slices.Contains(own, os.Family):
 		return false
 	case family == ftypes.Debian && !isNumber(os.Name):
 		return true // unreleased Debian, "trixie/sid", has no advisories
-	case derived && r.id != "raspbian" && slices.Contains([]ftypes.OSType{ftypes.Debian, ftypes.Ubuntu, ftypes.Alpine}, family):
+	case derived && r.id != "raspbian" &&
+		slices.Contains([]ftypes.OSType{ftypes.Debian, ftypes.Ubuntu, ftypes.Alpine}, family):
 		return true // it has its own versions; Trivy's release is the one it is derived from
 	default:
 		return sameRelease(os.Family, r.version, os.Name)

@@ -20,8 +20,9 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// TestFindingsAgainstCommandLine compares all that a finding says with what the command line of the same version
-// says about real images, with both real databases. PRATIQUE_TEST_DATA names the data, PRATIQUE_TRIVY the program.
+// TestFindingsAgainstCommandLine compares all that a finding says with what the command line of the
+// same version says about real images, with both real databases. PRATIQUE_TEST_DATA names the data,
+// PRATIQUE_TRIVY the program.
 func TestFindingsAgainstCommandLine(t *testing.T) {
 	data, binary := os.Getenv("PRATIQUE_TEST_DATA"), os.Getenv("PRATIQUE_TRIVY")
 	if data == "" || binary == "" {
@@ -34,7 +35,8 @@ func TestFindingsAgainstCommandLine(t *testing.T) {
 		if err := os.Symlink(dir, filepath.Join(cache, "db")); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"base", "app-go", "app-node", "app-clean", "app-flip", "alpine-syn"} {
+		for _, name := range []string{"base", "app-go", "app-node", "app-clean", "app-flip",
+			"alpine-syn"} {
 			t.Run(name+" with "+db, func(t *testing.T) {
 				images := filepath.Join(data, "images")
 				want := reported(t, binary, cache, imagetest.Single(t, images, name+":1"))
@@ -42,13 +44,15 @@ func TestFindingsAgainstCommandLine(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				report, err := s.Match(t.Context(), analysis.Inventory, scanner.DatabaseDir{Dir: dir, Database: pratique.Database{Version: 2}})
+				report, err := s.Match(t.Context(), analysis.Inventory,
+					scanner.DatabaseDir{Dir: dir, Database: pratique.Database{Version: 2}})
 				if err != nil {
 					t.Fatal(err)
 				}
 				got := slices.Clone(report.Findings)
 				for i := range got {
-					// The command line names the image in the target, and its package URLs are not in BOM references.
+					// The command line names the image in the target, and its package URLs are not
+					// in BOM references.
 					got[i].Target, got[i].PURL = "", ""
 				}
 				byFinding(got)
@@ -65,7 +69,8 @@ func runTrivy(t *testing.T, binary, layout string, arguments ...string) types.Re
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "report.json")
 	arguments = append([]string{
-		"image", "--input", layout, "--skip-db-update", "--skip-java-db-update", "--skip-check-update", "--skip-version-check",
+		"image", "--input", layout, "--skip-db-update", "--skip-java-db-update",
+		"--skip-check-update", "--skip-version-check",
 		"--offline-scan", "--format", "json", "--output", out,
 	}, arguments...)
 	if said, err := exec.CommandContext(t.Context(), binary, arguments...).CombinedOutput(); err != nil {
@@ -103,7 +108,8 @@ func reported(t *testing.T, binary, cache, layout string) []pratique.Finding {
 
 func byFinding(all []pratique.Finding) {
 	slices.SortFunc(all, func(a, b pratique.Finding) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package), cmp.Compare(a.Installed, b.Installed),
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Package, b.Package),
+			cmp.Compare(a.Installed, b.Installed),
 			cmp.Compare(a.Type, b.Type), cmp.Compare(a.Path, b.Path), cmp.Compare(a.UID, b.UID))
 	})
 }

@@ -28,7 +28,8 @@ func toInventory(d ftypes.ArtifactDetail) pratique.Inventory {
 	}
 	add := func(class pratique.PackageClass, listType, path string, packages []pratique.Package) {
 		if len(packages) > 0 {
-			inv.Lists = append(inv.Lists, pratique.PackageList{Class: class, Type: listType, Path: path, Packages: packages})
+			inv.Lists = append(inv.Lists, pratique.PackageList{Class: class, Type: listType,
+				Path: path, Packages: packages})
 		}
 	}
 	add(pratique.ClassOS, inv.OS.Family, "", own)
@@ -86,16 +87,20 @@ func toTarget(inv pratique.Inventory) types.ScanTarget {
 
 func toPackage(p ftypes.Package) pratique.Package {
 	out := pratique.Package{
-		ID: p.ID, UID: p.Identifier.UID, Name: p.Name, Version: p.Version, Release: p.Release, Epoch: p.Epoch,
-		Arch: p.Arch, SrcName: p.SrcName, SrcVersion: p.SrcVersion, SrcRelease: p.SrcRelease, SrcEpoch: p.SrcEpoch,
-		Licenses: p.Licenses, Modularity: p.Modularitylabel, Maintainer: p.Maintainer, FilePath: p.FilePath,
-		Dev: p.Dev, Indirect: p.Indirect, Layer: toLayer(p.Layer),
+		ID: p.ID, UID: p.Identifier.UID, Name: p.Name, Version: p.Version, Release: p.Release,
+		Epoch: p.Epoch,
+		Arch:  p.Arch, SrcName: p.SrcName, SrcVersion: p.SrcVersion, SrcRelease: p.SrcRelease,
+		SrcEpoch: p.SrcEpoch,
+		Licenses: p.Licenses, Modularity: p.Modularitylabel, Maintainer: p.Maintainer,
+		FilePath: p.FilePath,
+		Dev:      p.Dev, Indirect: p.Indirect, Layer: toLayer(p.Layer),
 	}
 	if p.Identifier.PURL != nil {
 		out.PURL = p.Identifier.PURL.String()
 	}
 	if p.BuildInfo != nil {
-		out.ContentSets, out.NVR, out.BuildArch = p.BuildInfo.ContentSets, p.BuildInfo.Nvr, p.BuildInfo.Arch
+		out.ContentSets, out.NVR, out.BuildArch = p.BuildInfo.ContentSets, p.BuildInfo.Nvr,
+			p.BuildInfo.Arch
 	}
 	out.Licenses = slices.Clone(out.Licenses) // Trim must not change Trivy's
 	scanner.Trim(&out)
@@ -106,11 +111,12 @@ func fromPackage(p pratique.Package) ftypes.Package {
 	out := ftypes.Package{
 		ID: p.ID, Name: p.Name, Version: p.Version, Release: p.Release, Epoch: p.Epoch, Arch: p.Arch,
 		SrcName: p.SrcName, SrcVersion: p.SrcVersion, SrcRelease: p.SrcRelease, SrcEpoch: p.SrcEpoch,
-		Licenses: p.Licenses, Modularitylabel: p.Modularity, Maintainer: p.Maintainer, FilePath: p.FilePath,
-		Dev: p.Dev, Indirect: p.Indirect,
+		Licenses: p.Licenses, Modularitylabel: p.Modularity, Maintainer: p.Maintainer,
+		FilePath: p.FilePath,
+		Dev:      p.Dev, Indirect: p.Indirect,
 		Layer: ftypes.Layer{Digest: p.Layer.Digest.String(), DiffID: p.Layer.DiffID.String()},
-		// The PURL is passed in the BOM reference, a string that matching does not change: not every PURL survives
-		// parsing and printing.
+		// The PURL is passed in the BOM reference, a string that matching does not change: not
+		// every PURL survives parsing and printing.
 		Identifier: ftypes.PkgIdentifier{UID: p.UID, BOMRef: p.PURL},
 	}
 	if len(p.ContentSets) > 0 || p.NVR != "" || p.BuildArch != "" {

@@ -14,8 +14,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Trivy looks a package up in the buckets of its release or ecosystem. If there is no bucket it finds nothing, which must not
-// look like a clean package. So the buckets are checked here.
+// Trivy looks a package up in the buckets of its release or ecosystem. If there is no bucket it
+// finds nothing, which must not look like a clean package. So the buckets are checked here.
 
 // familyNone is Trivy's operating system for packages of an image without one.
 const familyNone = "none"
@@ -87,12 +87,14 @@ func (db advisoryDB) operatingSystem(ctx context.Context, inv pratique.Inventory
 }
 
 // distribution returns the packages of a distribution's list that were not matched.
-func (db advisoryDB) distribution(os pratique.OS, covered pratique.OSCoverage, l pratique.PackageList) []pratique.Unmatched {
+func (db advisoryDB) distribution(os pratique.OS, covered pratique.OSCoverage,
+	l pratique.PackageList) []pratique.Unmatched {
 	none := func(n int, reason pratique.UnmatchedReason) []pratique.Unmatched {
 		if n == 0 {
 			return nil
 		}
-		return []pratique.Unmatched{{Class: l.Class, Type: l.Type, Path: l.Path, Packages: n, Reason: reason}}
+		return []pratique.Unmatched{{Class: l.Class, Type: l.Type, Path: l.Path, Packages: n,
+			Reason: reason}}
 	}
 	all := len(l.Packages)
 	if !covered.Known {
@@ -122,7 +124,8 @@ func (db advisoryDB) distribution(os pratique.OS, covered pratique.OSCoverage, l
 
 // application returns the packages of an application's list that were not matched.
 func (db advisoryDB) application(l pratique.PackageList) []pratique.Unmatched {
-	u := pratique.Unmatched{Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages), Reason: pratique.UnmatchedUnsupported}
+	u := pratique.Unmatched{Class: l.Class, Type: l.Type, Path: l.Path, Packages: len(l.Packages),
+		Reason: pratique.UnmatchedUnsupported}
 	if eco, ok := ecosystemOf(l.Type); ok {
 		if buckets := db.buckets(string(eco) + "::"); len(buckets) > 0 {
 			return unmatchedInApplication(eco, buckets, l)
@@ -134,7 +137,9 @@ func (db advisoryDB) application(l pratique.PackageList) []pratique.Unmatched {
 
 // hasAdvisory reports whether one of the buckets has an advisory for a package.
 func hasAdvisory(buckets []*bolt.Bucket, pkg string) bool {
-	return pkg != "" && slices.ContainsFunc(buckets, func(b *bolt.Bucket) bool { return b.Bucket([]byte(pkg)) != nil })
+	return pkg != "" && slices.ContainsFunc(buckets, func(b *bolt.Bucket) bool {
+		return b.Bucket([]byte(pkg)) != nil
+	})
 }
 
 // hasOSAdvisory reports whether there is an advisory for a package of a release, or for its source,

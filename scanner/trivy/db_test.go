@@ -24,14 +24,19 @@ type advisory struct {
 // advisories are enough for every kind of package in the test images.
 func advisories() []advisory {
 	return []advisory{
-		{"debian 12", "debian", "openssl", "CVE-2024-0001", dbtypes.Advisory{FixedVersion: "3.0.11-1~deb12u2"}, dbtypes.SeverityHigh},
+		{"debian 12", "debian", "openssl", "CVE-2024-0001",
+			dbtypes.Advisory{FixedVersion: "3.0.11-1~deb12u2"}, dbtypes.SeverityHigh},
 		{"debian 12", "debian", "bash", "CVE-2024-0002", dbtypes.Advisory{}, dbtypes.SeverityLow},
-		{"debian 12", "debian", "docker-ce", "CVE-2024-0003", dbtypes.Advisory{FixedVersion: "99"}, dbtypes.SeverityCritical},
-		{"alpine 3.19", "alpine", "musl", "CVE-2024-0004", dbtypes.Advisory{FixedVersion: "1.2.4-r3"}, dbtypes.SeverityUnknown},
+		{"debian 12", "debian", "docker-ce", "CVE-2024-0003", dbtypes.Advisory{FixedVersion: "99"},
+			dbtypes.SeverityCritical},
+		{"alpine 3.19", "alpine", "musl", "CVE-2024-0004",
+			dbtypes.Advisory{FixedVersion: "1.2.4-r3"}, dbtypes.SeverityUnknown},
 		{"npm::GitHub Security Advisory npm", "ghsa", "lodash", "CVE-2024-0005",
-			dbtypes.Advisory{PatchedVersions: []string{"4.17.21"}, VulnerableVersions: []string{"<4.17.21"}}, dbtypes.SeverityCritical},
+			dbtypes.Advisory{PatchedVersions: []string{"4.17.21"},
+				VulnerableVersions: []string{"<4.17.21"}}, dbtypes.SeverityCritical},
 		{"maven::GitHub Security Advisory Maven", "ghsa", "org.example:lib", "CVE-2024-0006",
-			dbtypes.Advisory{PatchedVersions: []string{"1.3"}, VulnerableVersions: []string{"<1.3"}}, dbtypes.SeverityMedium},
+			dbtypes.Advisory{PatchedVersions: []string{"1.3"},
+				VulnerableVersions: []string{"<1.3"}}, dbtypes.SeverityMedium},
 	}
 }
 
@@ -43,16 +48,21 @@ func buildDB(t *testing.T, lines []advisory) scanner.DatabaseDir {
 		var c trivydb.Config
 		published := time.Date(2024, 2, 3, 0, 0, 0, 0, time.UTC)
 		for _, a := range lines {
-			if err := c.PutDataSource(tx, a.bucket, dbtypes.DataSource{ID: dbtypes.SourceID(a.source), Name: a.source + " name", URL: "https://advisories.example"}); err != nil {
+			if err := c.PutDataSource(tx, a.bucket,
+				dbtypes.DataSource{ID: dbtypes.SourceID(a.source), Name: a.source + " name",
+					URL: "https://advisories.example"}); err != nil {
 				return err
 			}
 			if err := c.PutAdvisory(tx, []string{a.bucket, a.pkg}, a.id, a.content); err != nil {
 				return err
 			}
 			if err := c.PutVulnerability(tx, a.id, dbtypes.Vulnerability{
-				Title: "Trouble in " + a.pkg, Description: "Long story.", References: []string{"https://example.org/" + a.id},
-				VendorSeverity: dbtypes.VendorSeverity{dbtypes.SourceID(a.source): a.severity}, PublishedDate: &published,
-				CweIDs: []string{"CWE-79"}, CVSS: dbtypes.VendorCVSS{"nvd": {V3Score: 7.5, V3Vector: "CVSS:3.1/AV:N"}},
+				Title: "Trouble in " + a.pkg, Description: "Long story.",
+				References:     []string{"https://example.org/" + a.id},
+				VendorSeverity: dbtypes.VendorSeverity{dbtypes.SourceID(a.source): a.severity},
+				PublishedDate:  &published,
+				CweIDs:         []string{"CWE-79"},
+				CVSS:           dbtypes.VendorCVSS{"nvd": {V3Score: 7.5, V3Vector: "CVSS:3.1/AV:N"}},
 			}); err != nil {
 				return err
 			}

@@ -39,15 +39,18 @@ func (s *Scanner) extras(ctx context.Context, detail ftypes.ArtifactDetail) (*pr
 	}
 	out := &pratique.Extras{
 		Scanner: Tool(), Kinds: wanted,
-		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{}, Licenses: []pratique.License{},
+		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{},
+		Licenses: []pratique.License{},
 	}
 	options := types.ScanOptions{
-		PkgTypes: types.PkgTypes, PkgRelationships: ftypes.Relationships, LicenseCategories: licenseCategories(),
+		PkgTypes: types.PkgTypes, PkgRelationships: ftypes.Relationships,
+		LicenseCategories: licenseCategories(),
 	}
 	for _, section := range wanted {
 		options.Scanners = append(options.Scanners, scannerOf(section))
 	}
-	detail.Applications = slices.Clone(detail.Applications) // Trivy removes development packages from them
+	// Trivy removes development packages from them
+	detail.Applications = slices.Clone(detail.Applications)
 	// No database is needed: the scanners do not include vulnerabilities.
 	service := local.NewService(fixedApplier{detail}, nil, nil, vulnerability.Client{})
 	response, err := service.Scan(ctx, "", "", nil, options)
@@ -95,7 +98,8 @@ func (h redactor) add(out *pratique.Extras, r types.Result) error {
 			return err
 		}
 		out.Secrets = append(out.Secrets, pratique.Secret{
-			Rule: f.RuleID, Category: string(f.Category), Title: f.Title, Severity: severity, Path: r.Target,
+			Rule: f.RuleID, Category: string(f.Category), Title: f.Title, Severity: severity,
+			Path:      r.Target,
 			StartLine: f.StartLine, EndLine: f.EndLine, Match: f.Match, Layer: toLayer(f.Layer),
 		})
 	}
@@ -105,9 +109,11 @@ func (h redactor) add(out *pratique.Extras, r types.Result) error {
 			return err
 		}
 		out.Misconfigurations = append(out.Misconfigurations, pratique.Misconfiguration{
-			ID: f.ID, Type: string(r.Type), Title: f.Title, Description: f.Description, Message: h.message(f.ID, f.Message, f.Title),
+			ID: f.ID, Type: string(r.Type), Title: f.Title, Description: f.Description,
+			Message:    h.message(f.ID, f.Message, f.Title),
 			Resolution: f.Resolution, Severity: severity, PrimaryURL: f.PrimaryURL, Path: r.Target,
-			StartLine: f.CauseMetadata.StartLine, EndLine: f.CauseMetadata.EndLine, Layer: toLayer(f.Layer),
+			StartLine: f.CauseMetadata.StartLine, EndLine: f.CauseMetadata.EndLine,
+			Layer: toLayer(f.Layer),
 		})
 	}
 	for _, f := range r.Licenses {
@@ -116,7 +122,8 @@ func (h redactor) add(out *pratique.Extras, r types.Result) error {
 			return err
 		}
 		out.Licenses = append(out.Licenses, pratique.License{
-			Name: f.Name, Category: string(f.Category), Severity: severity, Package: f.PkgName, Path: f.FilePath,
+			Name: f.Name, Category: string(f.Category), Severity: severity, Package: f.PkgName,
+			Path: f.FilePath,
 		})
 	}
 	return nil
@@ -129,15 +136,19 @@ func severityOf(name string) (pratique.Severity, error) {
 // sortExtras orders findings by severity, and makes equal findings equal bytes.
 func sortExtras(s *pratique.Extras) {
 	slices.SortStableFunc(s.Secrets, func(a, b pratique.Secret) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Path, b.Path), cmp.Compare(a.StartLine, b.StartLine),
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Path, b.Path),
+			cmp.Compare(a.StartLine, b.StartLine),
 			cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.EndLine, b.EndLine), cmp.Compare(a.Match, b.Match))
 	})
 	slices.SortStableFunc(s.Misconfigurations, func(a, b pratique.Misconfiguration) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Path, b.Path), cmp.Compare(a.ID, b.ID),
-			cmp.Compare(a.StartLine, b.StartLine), cmp.Compare(a.Message, b.Message), cmp.Compare(a.EndLine, b.EndLine))
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Path, b.Path),
+			cmp.Compare(a.ID, b.ID),
+			cmp.Compare(a.StartLine, b.StartLine), cmp.Compare(a.Message, b.Message),
+			cmp.Compare(a.EndLine, b.EndLine))
 	})
 	slices.SortStableFunc(s.Licenses, func(a, b pratique.License) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Package, b.Package),
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Name, b.Name),
+			cmp.Compare(a.Package, b.Package),
 			cmp.Compare(a.Path, b.Path), cmp.Compare(a.Category, b.Category))
 	})
 }

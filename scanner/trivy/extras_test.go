@@ -36,7 +36,8 @@ func withSections(t *testing.T, extras ...pratique.ExtraKind) *Scanner {
 	s := newScanner(t)
 	cfg := Config{Extras: extras}
 	more := &Scanner{
-		cfg: cfg, option: cfg.option(), temp: s.temp, layers: newLayerCache(), trees: s.trees, analyzers: s.analyzers, normalized: s.normalized,
+		cfg: cfg, option: cfg.option(), temp: s.temp, layers: newLayerCache(), trees: s.trees,
+		analyzers: s.analyzers, normalized: s.normalized,
 		redactor: s.redactor, logErrors: s.logErrors, now: s.now,
 	}
 	if cfg.looksFor(pratique.ExtraMisconfigurations) {
@@ -48,25 +49,32 @@ func withSections(t *testing.T, extras ...pratique.ExtraKind) *Scanner {
 	return more
 }
 
-// badHabits is an image with something for every section: credentials in a base layer, in an upper one, in one
-// that is removed again, and in the configuration; configuration files that fail checks; packages with licenses.
+// badHabits is an image with something for every section: credentials in a base layer, in an upper
+// one, in one that is removed again, and in the configuration; configuration files that fail
+// checks; packages with licenses.
 func badHabits(t *testing.T) layers.Image {
 	return imagetest.BuildAs(t, func(c *v1.ConfigFile) {
 		c.Config.Env = []string{"STRIPE=" + stripe}
 		c.Config.User = ""
 		c.History = []v1.History{
 			{CreatedBy: "ADD file:abc in /"}, {CreatedBy: `CMD ["sh"]`, EmptyLayer: true},
-			{CreatedBy: "RUN /bin/sh -c apt-get install -y curl # buildkit"}, {CreatedBy: "COPY . /srv # buildkit"},
-			{CreatedBy: "RUN /bin/sh -c rm /srv/gone # buildkit"}, {CreatedBy: `ENTRYPOINT ["/srv/run"]`, EmptyLayer: true},
+			{CreatedBy: "RUN /bin/sh -c apt-get install -y curl # buildkit"},
+			{CreatedBy: "COPY . /srv # buildkit"},
+			{CreatedBy: "RUN /bin/sh -c rm /srv/gone # buildkit"},
+			{CreatedBy: `ENTRYPOINT ["/srv/run"]`, EmptyLayer: true},
 		}
 	},
 		imagetest.Files{
-			"etc/os-release": debianRelease, "etc/debian_version": "12.5\n", "etc/token": "token: " + baseToken + "\n",
-			"var/lib/dpkg/status":          dpkg("bash", "5.2.15-2", "bash", "Somebody <somebody@debian.org>"),
+			"etc/os-release": debianRelease, "etc/debian_version": "12.5\n",
+			"etc/token": "token: " + baseToken + "\n",
+			"var/lib/dpkg/status": dpkg("bash", "5.2.15-2", "bash",
+				"Somebody <somebody@debian.org>"),
 			"usr/share/doc/bash/copyright": "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nLicense: GPL-3+\n",
 		},
 		imagetest.Files{
-			"srv/env": "first line\nGITHUB=" + appToken + "\npassword: " + password + "\n", "srv/gone": "gitlab " + gitlab + "\n",
+			"srv/env": "first line\nGITHUB=" + appToken + "\npassword: " +
+				password + "\n",
+			"srv/gone":                        "gitlab " + gitlab + "\n",
 			"srv/node_modules/a/package.json": `{"name":"a","version":"1.0.0","license":"AGPL-3.0-only"}`,
 			"srv/node_modules/b/package.json": `{"name":"b","version":"1.0.0","license":"MIT OR Apache-2.0"}`,
 		},
@@ -74,9 +82,10 @@ func badHabits(t *testing.T) layers.Image {
 			"srv/Dockerfile": "FROM debian:latest\nRUN apt-get update\nADD x /x\n",
 			"srv/k8s.yaml": "apiVersion: v1\nkind: Pod\nmetadata:\n  name: p\nspec:\n  containers:\n  - name: c\n    image: x\n" +
 				"    securityContext:\n      privileged: true\n",
-			"srv/config.yaml":      "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  app.conf: |\n    key=" + password + ":x\n    password=" + password + "\n",
-			"srv/leaky/Dockerfile": "FROM debian:12\nENV GITHUB_TOKEN=" + password + "\nRUN apt-get install curl && curl -u x:" + appToken + " https://example.com\n",
-			"srv/stack.json":       `{"AWSTemplateFormatVersion":"2010-09-09","Resources":{"B":{"Type":"AWS::S3::Bucket","Properties":{"AccessControl":"PublicRead"}}}}`,
+			"srv/config.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  app.conf: |\n    key=" + password + ":x\n    password=" + password + "\n",
+			"srv/leaky/Dockerfile": "FROM debian:12\nENV GITHUB_TOKEN=" + password +
+				"\nRUN apt-get install curl && curl -u x:" + appToken + " https://example.com\n",
+			"srv/stack.json": `{"AWSTemplateFormatVersion":"2010-09-09","Resources":{"B":{"Type":"AWS::S3::Bucket","Properties":{"AccessControl":"PublicRead"}}}}`,
 		},
 		imagetest.Files{"srv/.wh.gone": ""},
 	)
@@ -112,22 +121,27 @@ func TestExtras(t *testing.T) {
 	for _, f := range got.Licenses {
 		licenses = append(licenses, f.Package+" "+f.Name+" "+f.Category)
 	}
-	// As Trivy does, what is in layers that it takes for the base image's is left out, and what an upper layer
-	// removes is not.
+	// As Trivy does, what is in layers that it takes for the base image's is left out, and what an
+	// upper layer removes is not.
 	if diff := cmp.Diff([]string{
-		" stripe-secret-token CRITICAL", "/srv/env github-pat CRITICAL", "/srv/gone gitlab-pat CRITICAL", "/srv/leaky/Dockerfile github-pat CRITICAL",
+		" stripe-secret-token CRITICAL", "/srv/env github-pat CRITICAL",
+		"/srv/gone gitlab-pat CRITICAL", "/srv/leaky/Dockerfile github-pat CRITICAL",
 	}, secrets); diff != "" {
 		t.Error("secrets (-want +got)\n", diff)
 	}
 	for _, want := range []string{
-		" dockerfile DS-0002 HIGH", "srv/config.yaml kubernetes KSV-0109 HIGH", "srv/config.yaml kubernetes KSV-01010 MEDIUM",
-		"srv/leaky/Dockerfile dockerfile DS-0031 CRITICAL", "srv/leaky/Dockerfile dockerfile DS-0029 HIGH", "srv/Dockerfile dockerfile DS-0001 MEDIUM", "srv/k8s.yaml kubernetes KSV-0017 HIGH",
+		" dockerfile DS-0002 HIGH", "srv/config.yaml kubernetes KSV-0109 HIGH",
+		"srv/config.yaml kubernetes KSV-01010 MEDIUM",
+		"srv/leaky/Dockerfile dockerfile DS-0031 CRITICAL",
+		"srv/leaky/Dockerfile dockerfile DS-0029 HIGH", "srv/Dockerfile dockerfile DS-0001 MEDIUM",
+		"srv/k8s.yaml kubernetes KSV-0017 HIGH",
 	} {
 		if !slices.Contains(misconfigurations, want) {
 			t.Errorf("no %q in %q", want, misconfigurations)
 		}
 	}
-	if diff := cmp.Diff([]string{"a AGPL-3.0-only forbidden", "bash GPL-3.0-or-later restricted", "b MIT OR Apache-2.0 notice"}, licenses); diff != "" {
+	if diff := cmp.Diff([]string{"a AGPL-3.0-only forbidden", "bash GPL-3.0-or-later restricted",
+		"b MIT OR Apache-2.0 notice"}, licenses); diff != "" {
 		t.Error("licenses (-want +got)\n", diff)
 	}
 
@@ -153,20 +167,22 @@ func TestExtras(t *testing.T) {
 	}
 }
 
-// TestBaseLayersAreKeptWhole checks that the secrets of a layer are there when the layer is an image's own, after it
-// was known as another one's base.
+// TestBaseLayersAreKeptWhole checks that the secrets of a layer are there when the layer is an
+// image's own, after it was known as another one's base.
 func TestBaseLayersAreKeptWhole(t *testing.T) {
 	s := withSections(t, pratique.ExtraSecrets)
 	token := imagetest.Files{"etc/token": "token: " + baseToken + "\n"}
 	stored := kept{}
 	first := imagetest.BuildAs(t, func(c *v1.ConfigFile) {
-		c.History = []v1.History{{CreatedBy: "ADD x"}, {CreatedBy: `CMD ["sh"]`, EmptyLayer: true}, {CreatedBy: "COPY y"}}
+		c.History = []v1.History{{CreatedBy: "ADD x"}, {CreatedBy: `CMD ["sh"]`, EmptyLayer: true},
+			{CreatedBy: "COPY y"}}
 	}, token, imagetest.Files{"a": "b"})
 	if got := extrasOf(t, s, first, stored); len(got.Secrets) != 0 {
 		t.Errorf("in a base layer: %+v", got.Secrets)
 	}
 	for range 2 {
-		if got := extrasOf(t, s, imagetest.Build(t, token), stored); len(got.Secrets) != 1 || got.Secrets[0].Path != "/etc/token" {
+		if got := extrasOf(t, s, imagetest.Build(t, token), stored); len(got.Secrets) != 1 ||
+			got.Secrets[0].Path != "/etc/token" {
 			t.Errorf("in a layer of its own: %+v", got.Secrets)
 		}
 		s.layers.trim(0)
@@ -186,7 +202,9 @@ func TestExtrasThatAreOff(t *testing.T) {
 		}
 		counts := b.Extras.Counts()
 		want := map[pratique.ExtraKind]int{
-			pratique.ExtraSecrets: counts.Secrets, pratique.ExtraMisconfigurations: counts.Misconfigurations, pratique.ExtraLicenses: counts.Licenses,
+			pratique.ExtraSecrets:           counts.Secrets,
+			pratique.ExtraMisconfigurations: counts.Misconfigurations,
+			pratique.ExtraLicenses:          counts.Licenses,
 		}
 		for section, n := range want {
 			if (n > 0) != (section == on) {
@@ -199,8 +217,8 @@ func TestExtrasThatAreOff(t *testing.T) {
 	}
 }
 
-// TestExtrasAgainstCommandLine compares with what the command line of the same version finds. It is named by
-// PRATIQUE_TRIVY: make e2e-real.
+// TestExtrasAgainstCommandLine compares with what the command line of the same version finds. It is
+// named by PRATIQUE_TRIVY: make e2e-real.
 func TestExtrasAgainstCommandLine(t *testing.T) {
 	binary := os.Getenv("PRATIQUE_TRIVY")
 	if binary == "" {
@@ -215,7 +233,8 @@ func TestExtrasAgainstCommandLine(t *testing.T) {
 	if data := os.Getenv("PRATIQUE_TEST_DATA"); data != "" {
 		for _, name := range []string{"base", "app-node", "alpine-syn"} {
 			dir := filepath.Join(data, "images")
-			images[name] = testImage{imagetest.Load(t, dir, name+":1"), imagetest.Single(t, dir, name+":1")}
+			images[name] = testImage{imagetest.Load(t, dir, name+":1"),
+				imagetest.Single(t, dir, name+":1")}
 		}
 	}
 	s := withSections(t, pratique.ExtraKinds()...)
@@ -234,11 +253,15 @@ func TestExtrasAgainstCommandLine(t *testing.T) {
 // commandLine runs Trivy over an OCI layout.
 func commandLine(t *testing.T, binary, dir string) *pratique.Extras {
 	t.Helper()
-	report := runTrivy(t, binary, dir, "--scanners", "secret,misconfig,license", "--image-config-scanners", "misconfig",
-		"--misconfig-scanners", "azure-arm,cloudformation,dockerfile,helm,kubernetes,yaml,json,ansible", "--cache-dir", t.TempDir())
+	report := runTrivy(t, binary, dir, "--scanners", "secret,misconfig,license",
+		"--image-config-scanners", "misconfig",
+		"--misconfig-scanners",
+		"azure-arm,cloudformation,dockerfile,helm,kubernetes,yaml,json,ansible", "--cache-dir",
+		t.TempDir())
 	extras := &pratique.Extras{
 		Scanner: Tool(), Kinds: pratique.ExtraKinds(),
-		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{}, Licenses: []pratique.License{},
+		Secrets: []pratique.Secret{}, Misconfigurations: []pratique.Misconfiguration{},
+		Licenses: []pratique.License{},
 	}
 	for _, r := range report.Results {
 		if r.Target == dir {

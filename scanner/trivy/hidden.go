@@ -10,9 +10,10 @@ import (
 	"github.com/pratique-dev/pratique/internal/filetree"
 )
 
-// Trivy merges the results of layers by path, and drops a result that a later layer removes or replaces by another result. It
-// keeps the result of a file that a later layer replaces by a link, a directory or a file without a result, or that is removed
-// with a replaced directory; and of two distributions it often takes the lower one.
+// Trivy merges the results of layers by path, and drops a result that a later layer removes or
+// replaces by another result. It keeps the result of a file that a later layer replaces by a link,
+// a directory or a file without a result, or that is removed with a replaced directory; and of two
+// distributions it often takes the lower one.
 
 // removeHidden removes the results of a layer's files that the image does not show.
 func (v *imageCache) removeHidden(info *ftypes.BlobInfo, n *normalLayer) {
@@ -22,7 +23,9 @@ func (v *imageCache) removeHidden(info *ftypes.BlobInfo, n *normalLayer) {
 	}
 	info.PackageInfos = slices.DeleteFunc(info.PackageInfos, func(p ftypes.PackageInfo) bool {
 		return hidden(p.FilePath) && !v.upperHas(p.FilePath, func(i ftypes.BlobInfo) bool {
-			return slices.ContainsFunc(i.PackageInfos, func(other ftypes.PackageInfo) bool { return other.FilePath == p.FilePath })
+			return slices.ContainsFunc(i.PackageInfos, func(other ftypes.PackageInfo) bool {
+				return other.FilePath == p.FilePath
+			})
 		})
 	})
 	info.Applications = slices.DeleteFunc(info.Applications, func(a ftypes.Application) bool {
@@ -32,7 +35,9 @@ func (v *imageCache) removeHidden(info *ftypes.BlobInfo, n *normalLayer) {
 			})
 		})
 	})
-	if len(n.releases) > 0 && !slices.ContainsFunc(n.releases, func(name string) bool { return v.visible(name, n.layer) }) {
+	if len(n.releases) > 0 && !slices.ContainsFunc(n.releases, func(name string) bool {
+		return v.visible(name, n.layer)
+	}) {
 		info.OS = ftypes.OS{}
 	}
 	if hidden("etc/apk/repositories") {

@@ -35,11 +35,15 @@ func (i trivyImage) LayerByDiffID(h v1.Hash) (v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(i.tree.layers, func(n *normalLayer) bool { return n.layer.DiffID.String() == h.String() })
+	at := slices.IndexFunc(i.tree.layers, func(n *normalLayer) bool {
+		return n.layer.DiffID.String() == h.String()
+	})
 	if at < 0 {
 		return nil, pratique.Errorf(pratique.Internal, "open layer", "%s has no tree", h)
 	}
-	return &readLayer{l, func() (io.ReadCloser, error) { return i.tree.layers[at].open(i.tree.image) }}, nil
+	return &readLayer{l, func() (io.ReadCloser, error) {
+		return i.tree.layers[at].open(i.tree.image)
+	}}, nil
 }
 
 // readLayer has to be a pointer to a struct, see [layers.Image.V1]. It buffers, since the tar

@@ -45,16 +45,19 @@ type imageCache struct {
 	streams []readStream // that were read for linked
 }
 
-func newImageCache(c *layerCache, h redactor, img layers.Image, t *tree, known scanner.Cache) *imageCache {
+func newImageCache(c *layerCache, h redactor, img layers.Image, t *tree,
+	known scanner.Cache) *imageCache {
 	return &imageCache{
 		layerCache: c, known: known, redactor: h, layers: img.Layers, tree: t,
-		missing: map[string]pratique.Digest{}, analyzed: map[string]bool{}, linked: map[string]ftypes.BlobInfo{},
+		missing: map[string]pratique.Digest{}, analyzed: map[string]bool{},
+		linked: map[string]ftypes.BlobInfo{},
 	}
 }
 
 // MissingBlobs implements [cache.ArtifactCache]. The keys are those of the image's layers, in
 // order.
-func (v *imageCache) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
+func (v *imageCache) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool,
+	[]string, error) {
 	v.keys = keys
 	for i, key := range keys {
 		if i < len(v.layers) {
@@ -74,7 +77,8 @@ func (v *imageCache) load(key string, diffID pratique.Digest) {
 		return
 	}
 	var info ftypes.BlobInfo
-	if ok && json.Unmarshal(raw, &info) == nil && info.SchemaVersion == ftypes.BlobJSONSchemaVersion && info.DiffID == diffID.String() {
+	if ok && json.Unmarshal(raw, &info) == nil &&
+		info.SchemaVersion == ftypes.BlobJSONSchemaVersion && info.DiffID == diffID.String() {
 		v.put(key, info)
 		return
 	}
@@ -170,7 +174,8 @@ func (l linkedCache) PutBlob(_ context.Context, key string, info ftypes.BlobInfo
 type withoutConfig struct{ *imageCache }
 
 // MissingBlobs implements [cache.ArtifactCache].
-func (l withoutConfig) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool, []string, error) {
+func (l withoutConfig) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool,
+	[]string, error) {
 	_, missing, err := l.imageCache.MissingBlobs(ctx, artifactID, keys)
 	return false, missing, err
 }

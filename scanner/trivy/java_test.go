@@ -14,8 +14,8 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// TestJavaDatabase: a jar that says nothing of itself is known by its SHA-1, from the image on that is analyzed
-// after the database has come, and no longer when it is gone.
+// TestJavaDatabase: a jar that says nothing of itself is known by its SHA-1, from the image on that
+// is analyzed after the database has come, and no longer when it is gone.
 func TestJavaDatabase(t *testing.T) {
 	content := jar(t, map[string]string{"org/example/A.class": "x"})
 	img := imagetest.Build(t, imagetest.Files{"app/quiet.jar": content})
@@ -39,17 +39,20 @@ func TestJavaDatabase(t *testing.T) {
 		if err := vulndb.WriteJava(dir, now, now, jars...); err != nil {
 			t.Fatal(err)
 		}
-		return scanner.DatabaseDir{Dir: dir, Database: pratique.Database{Digest: pratique.DigestOf([]byte(dir))}}
+		return scanner.DatabaseDir{Dir: dir,
+			Database: pratique.Database{Digest: pratique.DigestOf([]byte(dir))}}
 	}
 	t.Cleanup(func() { _ = shared.UseJava(scanner.DatabaseDir{}) })
 	if got := use(scanner.DatabaseDir{}); len(got) != 0 {
 		t.Errorf("without a database: %v", got)
 	}
-	first := database(vulndb.Jar{Group: "org.example", Artifact: "quiet", Version: "1.0", Content: []byte(content)})
+	first := database(vulndb.Jar{Group: "org.example", Artifact: "quiet", Version: "1.0",
+		Content: []byte(content)})
 	if got := use(first); !slices.Equal(got, []string{"org.example:quiet 1.0"}) {
 		t.Errorf("with it: %v", got)
 	}
-	second := database(vulndb.Jar{Group: "org.example", Artifact: "renamed", Version: "2.0", Content: []byte(content)})
+	second := database(vulndb.Jar{Group: "org.example", Artifact: "renamed", Version: "2.0",
+		Content: []byte(content)})
 	if got := use(second); !slices.Equal(got, []string{"org.example:renamed 2.0"}) {
 		t.Errorf("with a new one: %v", got)
 	}

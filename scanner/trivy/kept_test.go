@@ -63,7 +63,8 @@ func analyzeWith(t *testing.T, img layers.Image, k kept) pratique.Inventory {
 	return analysis.Inventory
 }
 
-// withoutFiles is an image whose layers cannot be read: what is not known of them cannot be found out.
+// withoutFiles is an image whose layers cannot be read: what is not known of them cannot be found
+// out.
 func withoutFiles(t *testing.T, img layers.Image) layers.Image {
 	t.Helper()
 	img.Layers = slices.Clone(img.Layers)
@@ -76,14 +77,15 @@ func withoutFiles(t *testing.T, img layers.Image) layers.Image {
 // forgetAll empties what the scanner remembers, as a restart would.
 func forgetAll(t *testing.T) { newScanner(t).layers.trim(0) }
 
-// TestStoredAnalyses checks that images made from stored analyses are those that were read: the inventory and the
-// report, whichever image the analyses were made for.
+// TestStoredAnalyses checks that images made from stored analyses are those that were read: the
+// inventory and the report, whichever image the analyses were made for.
 func TestStoredAnalyses(t *testing.T) {
 	db := buildDB(t, advisories())
 	pom := "groupId=org.example\nartifactId=lib\nversion=1.2\n"
 	alpine := imagetest.Files{
 		"etc/os-release": "ID=alpine\nVERSION_ID=3.19.1\n", "etc/alpine-release": "3.19.1\n",
-		"lib/apk/db/installed": "C:Q1abc=\nP:musl\nV:1.2.4-r2\nA:x86_64\no:musl\nL:MIT\n\n", "etc/apk/repositories": "https://dl-cdn.alpinelinux.org/alpine/v3.19/main\n",
+		"lib/apk/db/installed": "C:Q1abc=\nP:musl\nV:1.2.4-r2\nA:x86_64\no:musl\nL:MIT\n\n",
+		"etc/apk/repositories": "https://dl-cdn.alpinelinux.org/alpine/v3.19/main\n",
 	}
 	all := kept{}
 	var imgs []layers.Image
@@ -101,7 +103,9 @@ func TestStoredAnalyses(t *testing.T) {
 		{debianBase(), nodeLayer(), {"srv/node_modules/.wh.lodash": ""}},
 		{debianBase(), nodeLayer(), {"srv/node_modules/.wh..wh..opq": ""}, nodeLayer()},
 		{debianBase(), {"var/lib/dpkg/.wh.status": ""}, nodeLayer()},
-		{alpine, {"app/lib-1.2.jar": jar(t, map[string]string{"META-INF/maven/org.example/lib/pom.properties": pom})}},
+		{alpine,
+			{"app/lib-1.2.jar": jar(t,
+				map[string]string{"META-INF/maven/org.example/lib/pom.properties": pom})}},
 		{{"usr/share/doc/bash/copyright": "License: GPL-3+\n"}, debianBase()},
 		{{"hello": "world"}},
 		{},
@@ -137,7 +141,8 @@ func TestStoredAnalyses(t *testing.T) {
 			if len(from) != before {
 				t.Error("what is stored was made again")
 			}
-			if diff := cmp.Diff(matchWith(t, want, db), matchWith(t, got.Inventory, db), digests); diff != "" {
+			if diff := cmp.Diff(matchWith(t, want, db), matchWith(t, got.Inventory, db),
+				digests); diff != "" {
 				t.Error("report from stored analyses (-want +got)\n", diff)
 			}
 		}
@@ -145,15 +150,16 @@ func TestStoredAnalyses(t *testing.T) {
 	// Whatever image a layer was seen in, the same is stored of it.
 	forgetAll(t)
 	other := kept{}
-	analyzeWith(t, imagetest.Build(t, imagetest.Files{"a": "1"}, nodeLayer(), imagetest.Files{"b": "2"}), other)
+	analyzeWith(t, imagetest.Build(t, imagetest.Files{"a": "1"}, nodeLayer(),
+		imagetest.Files{"b": "2"}), other)
 	layer := imagetest.Build(t, nodeLayer()).Layers[0].DiffID
 	if !bytes.Equal(other[layer], all[layer]) || len(other[layer]) == 0 {
 		t.Errorf("one image leaves %s\nanother %s", all[layer], other[layer])
 	}
 }
 
-// TestRememberedLayersAreStored checks that a store which lost an analysis gets it again from a scanner that still
-// remembers the layer.
+// TestRememberedLayersAreStored checks that a store which lost an analysis gets it again from a
+// scanner that still remembers the layer.
 func TestRememberedLayersAreStored(t *testing.T) {
 	img := imagetest.Build(t, debianBase())
 	first, second := kept{}, kept{}
@@ -175,8 +181,10 @@ func TestUnfitAnalyses(t *testing.T) {
 		t.Fatalf("stored is %s", good[layer])
 	}
 	for name, bad := range map[string][]byte{
-		"empty": {}, "half": good[layer][:len(good[layer])/2], "another layer's": good[img.Layers[0].DiffID], "nothing": []byte("{}"),
-		"null": []byte("null"), "another version": bytes.Replace(good[layer], []byte(version), []byte(`"SchemaVersion":1`), 1),
+		"empty": {}, "half": good[layer][:len(good[layer])/2],
+		"another layer's": good[img.Layers[0].DiffID], "nothing": []byte("{}"),
+		"null": []byte("null"), "another version": bytes.Replace(good[layer], []byte(version),
+			[]byte(`"SchemaVersion":1`), 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			forgetAll(t)
@@ -210,8 +218,8 @@ func (u unfit) Load(layer pratique.Digest) ([]byte, bool) {
 	return u.good.Load(layer)
 }
 
-// TestPartialAnalysesAreNotStored checks that of an image which cannot be read to its end nothing is kept, not even
-// of the layers that could.
+// TestPartialAnalysesAreNotStored checks that of an image which cannot be read to its end nothing
+// is kept, not even of the layers that could.
 func TestPartialAnalysesAreNotStored(t *testing.T) {
 	img := imagetest.Build(t, debianBase(), nodeLayer())
 	forgetAll(t)
@@ -227,7 +235,8 @@ func TestPartialAnalysesAreNotStored(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := newScanner(t).Analyze(ended, imagetest.Build(t, nodeLayer()), k); pratique.KindOf(err) != pratique.Unavailable {
+	if _, err := newScanner(t).Analyze(ended, imagetest.Build(t, nodeLayer()),
+		k); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("error %v", err)
 	}
 	if n := len(newScanner(t).layers.blobs); len(k) != 0 || n != 0 {
@@ -235,15 +244,18 @@ func TestPartialAnalysesAreNotStored(t *testing.T) {
 	}
 }
 
-// TestSwallowedTrouble checks that errors which Trivy logs and goes on after are heard, if they are the machine's.
+// TestSwallowedTrouble checks that errors which Trivy logs and goes on after are heard, if they are
+// the machine's.
 func TestSwallowedTrouble(t *testing.T) {
 	heard := newScanner(t).logErrors
 	for _, logger := range []*log.Logger{log.WithPrefix("analyzer"), log.WithPrefix("image config")} {
 		for err, want := range map[error]bool{
-			syscall.ENOSPC: true, syscall.EMFILE: true, context.Canceled: true, fs.ErrNotExist: false, errors.New("no such format"): false,
+			syscall.ENOSPC: true, syscall.EMFILE: true, context.Canceled: true,
+			fs.ErrNotExist: false, errors.New("no such format"): false,
 		} {
 			heard.reset()
-			logger.DebugContext(t.Context(), "Analysis error", log.Err(fmt.Errorf("while it was read: %w", err)))
+			logger.DebugContext(t.Context(), "Analysis error",
+				log.Err(fmt.Errorf("while it was read: %w", err)))
 			if got := errors.Is(heard.machineError(), err); got != want {
 				t.Errorf("%v is heard: %v, want %v", err, got, want)
 			}
@@ -255,7 +267,8 @@ func TestSwallowedTrouble(t *testing.T) {
 func TestMaker(t *testing.T) {
 	seen := map[string][]pratique.ExtraKind{}
 	for _, extras := range [][]pratique.ExtraKind{
-		nil, {pratique.ExtraSecrets}, {pratique.ExtraMisconfigurations}, {pratique.ExtraSecrets, pratique.ExtraMisconfigurations},
+		nil, {pratique.ExtraSecrets}, {pratique.ExtraMisconfigurations},
+		{pratique.ExtraSecrets, pratique.ExtraMisconfigurations},
 	} {
 		m, err := Config{Extras: extras}.Fingerprint()
 		if err != nil {

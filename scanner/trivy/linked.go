@@ -57,7 +57,8 @@ type linker struct {
 // was removed. A file that is read for the same purpose under another name is left out: it would be
 // reported twice, unlike by Trivy.
 func (t *tree) findLinked(r *analyzers) ([]linked, error) {
-	l := linker{tree: t, analyzers: r, done: map[*filetree.File]roles{}, found: map[*normalLayer][]filetree.Item{}}
+	l := linker{tree: t, analyzers: r, done: map[*filetree.File]roles{},
+		found: map[*normalLayer][]filetree.Item{}}
 	for _, name := range t.candidates(r) {
 		if err := l.follow(name, true); err != nil {
 			return nil, err
@@ -81,7 +82,9 @@ func (t *tree) findLinked(r *analyzers) ([]linked, error) {
 	for n, items := range l.found {
 		all = append(all, linked{layer: n, items: items})
 	}
-	slices.SortFunc(all, func(a, b linked) int { return strings.Compare(a.layer.layer.DiffID.Hex(), b.layer.layer.DiffID.Hex()) })
+	slices.SortFunc(all, func(a, b linked) int {
+		return strings.Compare(a.layer.layer.DiffID.Hex(), b.layer.layer.DiffID.Hex())
+	})
 	return all, nil
 }
 
@@ -102,7 +105,8 @@ func (l *linker) follow(name string, into bool) error {
 	}
 	real, n, err := l.tree.image.Resolve(name)
 	switch {
-	case errors.Is(err, filetree.ErrLoop) && (filetree.IsSystemPath(name) || slices.Contains(packageDirs(), name)):
+	case errors.Is(err, filetree.ErrLoop) && (filetree.IsSystemPath(name) ||
+		slices.Contains(packageDirs(), name)):
 		return pratique.Errorf(pratique.Corrupt, "follow links", "the links at %s lead in a circle", name)
 	case errors.Is(err, filetree.ErrLoop):
 		return nil

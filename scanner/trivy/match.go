@@ -27,7 +27,8 @@ import (
 // Match implements [scanner.Matcher]. If the database is missing, damaged, empty or of another
 // schema the error is Unavailable, because the next one may be valid. If matching fails it is
 // Internal.
-func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.DatabaseDir) (pratique.Report, error) {
+func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory,
+	db scanner.DatabaseDir) (pratique.Report, error) {
 	const op = "match inventory"
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -61,7 +62,8 @@ func (s *Scanner) Match(ctx context.Context, inv pratique.Inventory, db scanner.
 	covered.OS.EndOfLife = covered.OS.EndedAt(now)
 	report := pratique.Report{
 		Scanner: Tool(), Inventory: digest, Database: db.Database, ScannedAt: now,
-		DatabaseAgeSeconds: int64(db.Age(now) / time.Second), OS: inv.OS, Coverage: &covered, Findings: []pratique.Finding{},
+		DatabaseAgeSeconds: int64(db.Age(now) / time.Second), OS: inv.OS, Coverage: &covered,
+		Findings: []pratique.Finding{},
 	}
 	for _, r := range results {
 		for _, v := range r.Vulnerabilities {
@@ -91,7 +93,8 @@ func withoutThirdParty(target types.ScanTarget) types.ScanTarget {
 
 // match does what Trivy's command line does between merging layers and reporting.
 func match(ctx context.Context, target types.ScanTarget) (types.Results, error) {
-	service := local.NewService(nil, ospkg.NewScanner(osdetector.WithSupplier(ownDriver)), langpkg.NewScanner(), vulnerability.NewClient(trivydb.Config{}))
+	service := local.NewService(nil, ospkg.NewScanner(osdetector.WithSupplier(ownDriver)),
+		langpkg.NewScanner(), vulnerability.NewClient(trivydb.Config{}))
 	results, _, err := service.ScanTarget(ctx, target, types.ScanOptions{
 		PkgTypes:            types.PkgTypes,
 		PkgRelationships:    ftypes.Relationships,
@@ -107,7 +110,8 @@ func match(ctx context.Context, target types.ScanTarget) (types.Results, error) 
 // filter keeps all severities; it removes duplicates, and checks that passed.
 func filter(ctx context.Context, results types.Results) error {
 	all := result.FilterOptions{Severities: []dbtypes.Severity{
-		dbtypes.SeverityUnknown, dbtypes.SeverityLow, dbtypes.SeverityMedium, dbtypes.SeverityHigh, dbtypes.SeverityCritical,
+		dbtypes.SeverityUnknown, dbtypes.SeverityLow, dbtypes.SeverityMedium, dbtypes.SeverityHigh,
+		dbtypes.SeverityCritical,
 	}}
 	for i := range results {
 		if err := result.FilterResult(ctx, &results[i], result.IgnoreConfig{}, all); err != nil {
@@ -118,7 +122,8 @@ func filter(ctx context.Context, results types.Results) error {
 }
 
 func toFinding(r types.Result, v types.DetectedVulnerability) (pratique.Finding, error) {
-	severity, err := pratique.ParseSeverity(cmp.Or(v.Severity, dbtypes.SeverityUnknown.String())) //nolint:staticcheck // the severity that Trivy decided on, which is wanted here
+	severity, err := pratique.ParseSeverity(cmp.Or(v.Severity,
+		dbtypes.SeverityUnknown.String())) //nolint:staticcheck // the severity that Trivy decided on, which is wanted here
 	if err != nil {
 		return pratique.Finding{}, err
 	}
@@ -127,12 +132,16 @@ func toFinding(r types.Result, v types.DetectedVulnerability) (pratique.Finding,
 		Package: v.PkgName, PackageID: v.PkgID, PURL: v.PkgIdentifier.BOMRef, UID: v.PkgIdentifier.UID,
 		Installed: v.InstalledVersion, Fixed: v.FixedVersion, Status: v.Status.String(),
 		Severity: severity, SeveritySource: string(v.SeveritySource),
-		Class: pratique.PackageClass(r.Class), Type: string(r.Type), Target: target(r), Path: pathOf(r, v),
-		Title: v.Title, Description: v.Description, PrimaryURL: v.PrimaryURL, References: v.References, CWEs: v.CweIDs,
-		CVSS: toCVSS(v.CVSS), Published: toTime(v.PublishedDate), Modified: toTime(v.LastModifiedDate), Layer: toLayer(v.Layer),
+		Class: pratique.PackageClass(r.Class), Type: string(r.Type), Target: target(r),
+		Path:  pathOf(r, v),
+		Title: v.Title, Description: v.Description, PrimaryURL: v.PrimaryURL,
+		References: v.References, CWEs: v.CweIDs,
+		CVSS: toCVSS(v.CVSS), Published: toTime(v.PublishedDate),
+		Modified: toTime(v.LastModifiedDate), Layer: toLayer(v.Layer),
 	}
 	if v.DataSource != nil {
-		f.DataSource = pratique.DataSource{ID: string(v.DataSource.ID), Name: v.DataSource.Name, URL: v.DataSource.URL}
+		f.DataSource = pratique.DataSource{ID: string(v.DataSource.ID), Name: v.DataSource.Name,
+			URL: v.DataSource.URL}
 	}
 	return f, nil
 }

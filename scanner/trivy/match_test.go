@@ -21,25 +21,34 @@ import (
 
 // full sets every field of a package that matching could read.
 func full(name string) pratique.Package {
-	layer := pratique.LayerID{Digest: pratique.DigestOf([]byte("d")), DiffID: pratique.DigestOf([]byte("t"))}
+	layer := pratique.LayerID{Digest: pratique.DigestOf([]byte("d")),
+		DiffID: pratique.DigestOf([]byte("t"))}
 	return pratique.Package{
-		ID: name + "@1", UID: "uid", PURL: "pkg:rpm/redhat/" + name + "@1?arch=x86_64", Name: name, Version: "1", Release: "2.el9",
-		Epoch: 3, Arch: "x86_64", SrcName: name + "-src", SrcVersion: "4", SrcRelease: "5", SrcEpoch: 6, Licenses: []string{"MIT"},
-		Modularity: "module:1", Maintainer: "somebody", FilePath: "usr/lib/" + name, ContentSets: []string{"set"}, NVR: "nvr-1",
+		ID: name + "@1", UID: "uid", PURL: "pkg:rpm/redhat/" + name + "@1?arch=x86_64", Name: name,
+		Version: "1", Release: "2.el9",
+		Epoch: 3, Arch: "x86_64", SrcName: name + "-src", SrcVersion: "4", SrcRelease: "5",
+		SrcEpoch: 6, Licenses: []string{"MIT"},
+		Modularity: "module:1", Maintainer: "somebody", FilePath: "usr/lib/" + name,
+		ContentSets: []string{"set"}, NVR: "nvr-1",
 		BuildArch: "x86_64", Dev: true, Indirect: true, Layer: layer,
 	}
 }
 
-// TestConversion takes an inventory to Trivy's form and through Trivy's own back: nothing may be lost.
+// TestConversion takes an inventory to Trivy's form and through Trivy's own back: nothing may be
+// lost.
 func TestConversion(t *testing.T) {
 	plain := func(name string) pratique.Package { return pratique.Package{Name: name, Version: "1"} }
 	want := pratique.Inventory{
 		Scanner: Tool(),
-		OS:      pratique.OS{Family: "redhat", Name: "9.3", Extended: true, RepositoryFamily: "redhat", RepositoryRelease: "9"},
+		OS: pratique.OS{Family: "redhat", Name: "9.3", Extended: true,
+			RepositoryFamily: "redhat", RepositoryRelease: "9"},
 		Lists: []pratique.PackageList{
-			{Class: pratique.ClassOS, Type: "redhat", Packages: []pratique.Package{full("bash"), plain("zlib")}},
-			{Class: pratique.ClassOS, Type: typeThirdParty, Packages: []pratique.Package{full("docker-ce")}},
-			{Class: pratique.ClassLanguage, Type: "gobinary", Path: "usr/bin/tool", Packages: []pratique.Package{full("stdlib")}},
+			{Class: pratique.ClassOS, Type: "redhat", Packages: []pratique.Package{full("bash"),
+				plain("zlib")}},
+			{Class: pratique.ClassOS, Type: typeThirdParty,
+				Packages: []pratique.Package{full("docker-ce")}},
+			{Class: pratique.ClassLanguage, Type: "gobinary", Path: "usr/bin/tool",
+				Packages: []pratique.Package{full("stdlib")}},
 			{Class: pratique.ClassLanguage, Type: "node-pkg", Packages: []pratique.Package{plain("ms")}},
 		},
 	}
@@ -100,16 +109,19 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 		db   scanner.DatabaseDir
 		want pratique.Kind
 	}{
-		"no such directory":  {scanner.DatabaseDir{Dir: filepath.Join(t.TempDir(), "missing")}, pratique.Unavailable},
+		"no such directory": {scanner.DatabaseDir{Dir: filepath.Join(t.TempDir(), "missing")},
+			pratique.Unavailable},
 		"no file":            {scanner.DatabaseDir{Dir: t.TempDir()}, pratique.Unavailable},
 		"no directory named": {scanner.DatabaseDir{}, pratique.Unavailable},
 		"garbage":            {file([]byte("garbage")), pratique.Unavailable},
 		"empty file":         {file(nil), pratique.Unavailable},
 		"cut short":          {file(whole[:len(whole)/2]), pratique.Unavailable},
-		"cut to its header":  {file(whole[:2*os.Getpagesize()]), pratique.Unavailable}, // reading on faults
-		"no bucket":          {scanner.DatabaseDir{Dir: bare}, pratique.Unavailable},
-		"no vulnerability":   {scanner.DatabaseDir{Dir: empty}, pratique.Unavailable},
-		"another schema":     {scanner.DatabaseDir{Dir: good.Dir, Database: pratique.Database{Version: 3}}, pratique.Unavailable},
+		// reading on faults
+		"cut to its header": {file(whole[:2*os.Getpagesize()]), pratique.Unavailable},
+		"no bucket":         {scanner.DatabaseDir{Dir: bare}, pratique.Unavailable},
+		"no vulnerability":  {scanner.DatabaseDir{Dir: empty}, pratique.Unavailable},
+		"another schema": {scanner.DatabaseDir{Dir: good.Dir,
+			Database: pratique.Database{Version: 3}}, pratique.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, before := os.Stat(trivydb.Path(test.db.Dir))
@@ -127,8 +139,8 @@ func TestDatabasesThatCannotBeUsed(t *testing.T) {
 	}
 }
 
-// detailOf is a target as the detail of an analyzed image. The PURL, which a target carries as a string, is
-// put back where analysis leaves it.
+// detailOf is a target as the detail of an analyzed image. The PURL, which a target carries as a
+// string, is put back where analysis leaves it.
 func detailOf(t *testing.T, target types.ScanTarget) ftypes.ArtifactDetail {
 	t.Helper()
 	parse := func(packages ftypes.Packages) {
@@ -148,5 +160,6 @@ func detailOf(t *testing.T, target types.ScanTarget) ftypes.ArtifactDetail {
 	for _, a := range target.Applications {
 		parse(a.Packages)
 	}
-	return ftypes.ArtifactDetail{OS: target.OS, Repository: target.Repository, Packages: target.Packages, Applications: target.Applications}
+	return ftypes.ArtifactDetail{OS: target.OS, Repository: target.Repository,
+		Packages: target.Packages, Applications: target.Applications}
 }

@@ -50,7 +50,8 @@ func (r *analyzers) normalize(l *filetree.Layer) *normalLayer {
 	for _, f := range l.Linked() {
 		n.chooseNames(r, f)
 		was := f.Head()
-		if len(n.read[f]) != 1 || n.read[f][was.Name] == nil || executable(uint32(was.Mode)) != executable(f.Mode) {
+		if len(n.read[f]) != 1 || n.read[f][was.Name] == nil ||
+			executable(uint32(was.Mode)) != executable(f.Mode) {
 			plain = false
 		}
 	}
@@ -94,7 +95,8 @@ func (n *normalLayer) composeItems() {
 		}
 		was := f.Head()
 		item := filetree.Item{Path: name, Entry: was, Content: f}
-		if node.Entry == f.Entry && name == was.Name && executable(uint32(was.Mode)) == executable(f.Mode) {
+		if node.Entry == f.Entry && name == was.Name &&
+			executable(uint32(was.Mode)) == executable(f.Mode) {
 			item.AsIs, item.Content = true, nil
 		}
 		all = append(all, placed{node.Entry, item})
@@ -115,10 +117,11 @@ func (n *normalLayer) open(img *filetree.Image) (io.ReadCloser, error) {
 
 // hasApk reports whether the layer has a database of apk.
 func (n *normalLayer) hasApk() bool {
-	return slices.ContainsFunc([]string{"lib/apk/db/installed", "usr/lib/apk/db/installed"}, func(name string) bool {
-		at := n.layer.Lookup(name)
-		return at != nil && at.Kind == filetree.Regular
-	})
+	return slices.ContainsFunc([]string{"lib/apk/db/installed", "usr/lib/apk/db/installed"},
+		func(name string) bool {
+			at := n.layer.Lookup(name)
+			return at != nil && at.Kind == filetree.Regular
+		})
 }
 
 func executable(mode uint32) bool { return fs.FileMode(mode)&0o111 != 0 }

@@ -23,14 +23,17 @@ func (c Config) looksFor(s pratique.ExtraKind) bool { return slices.Contains(c.E
 
 // extras returns the configured kinds, in the order of [pratique.ExtraKinds].
 func (c Config) extras() []pratique.ExtraKind {
-	return slices.DeleteFunc(pratique.ExtraKinds(), func(s pratique.ExtraKind) bool { return !c.looksFor(s) })
+	return slices.DeleteFunc(pratique.ExtraKinds(), func(s pratique.ExtraKind) bool {
+		return !c.looksFor(s)
+	})
 }
 
 // option is equivalent to the command line's options for vulnerabilities and the configured extras.
 // Licenses need no analyzer: the packages have them.
 func (c Config) option() artifact.Option {
 	disabled := []analyzer.Type{
-		analyzer.TypeApkCommand, analyzer.TypeLicenseFile, analyzer.TypeExecutable, analyzer.TypeRpmArchive,
+		analyzer.TypeApkCommand, analyzer.TypeLicenseFile, analyzer.TypeExecutable,
+		analyzer.TypeRpmArchive,
 	}
 	disabled = append(disabled, analyzer.TypeLockfiles...)
 	option := artifact.Option{
@@ -44,7 +47,8 @@ func (c Config) option() artifact.Option {
 	}
 	if c.looksFor(pratique.ExtraMisconfigurations) {
 		// Terraform's parser fetches modules from URLs in the image.
-		disabled = append(disabled, analyzer.TypeTerraform, analyzer.TypeTerraformPlanJSON, analyzer.TypeTerraformPlanSnapshot)
+		disabled = append(disabled, analyzer.TypeTerraform, analyzer.TypeTerraformPlanJSON,
+			analyzer.TypeTerraformPlanSnapshot)
 		option.MisconfScannerOption = misconf.ScannerOption{Namespaces: rego.BuiltinNamespaces()}
 	} else {
 		disabled = append(disabled, analyzer.TypeConfigFiles...)

@@ -51,7 +51,9 @@ func (s *Scanner) osRelease(img *filetree.Image) (found osRelease, err error) {
 		if f == nil {
 			continue
 		}
-		known := s.osReleases.Get(f.Layer, func(*filetree.Layer) map[*filetree.File]osRelease { return map[*filetree.File]osRelease{} })
+		known := s.osReleases.Get(f.Layer, func(*filetree.Layer) map[*filetree.File]osRelease {
+			return map[*filetree.File]osRelease{}
+		})
 		r, ok := known[f]
 		if !ok {
 			text, err := readSmall(img, name, f, maxOSRelease)
@@ -73,7 +75,8 @@ func regular(img *filetree.Image, name string) (*filetree.File, error) {
 	_, n, err := img.Resolve(name)
 	switch {
 	case errors.Is(err, filetree.ErrLoop):
-		return nil, pratique.Errorf(pratique.Corrupt, "follow links", "the links at %s lead in a circle", name)
+		return nil, pratique.Errorf(pratique.Corrupt, "follow links",
+			"the links at %s lead in a circle", name)
 	case err != nil:
 		return nil, err
 	case n == nil || n.Kind != filetree.Regular:
@@ -86,7 +89,8 @@ func regular(img *filetree.Image, name string) (*filetree.File, error) {
 func readSmall(img *filetree.Image, name string, f *filetree.File, most int64) (string, error) {
 	const op = "read release"
 	if size := f.Head().Size; size > most {
-		return "", pratique.Errorf(pratique.Exhausted, op, "%s has %d bytes, the limit is %d", name, size, most)
+		return "", pratique.Errorf(pratique.Exhausted, op, "%s has %d bytes, the limit is %d", name,
+			size, most)
 	}
 	content, err := img.OpenFile(f)
 	if err != nil {

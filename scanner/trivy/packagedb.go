@@ -18,8 +18,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Trivy continues without a file that it cannot read. That is right for some test's package.json. But without its package
-// database an image would look clean, so that is an error.
+// Trivy continues without a file that it cannot read. That is right for some test's package.json.
+// But without its package database an image would look clean, so that is an error.
 
 // isListedDatabase reports whether a file is a package database from which Trivy makes one list
 // each time it reads it.
@@ -34,13 +34,15 @@ func isListedDatabase(name string) bool {
 	case "lib/apk/db/", "usr/lib/apk/db/":
 		return file == "installed"
 	default:
-		return strings.HasSuffix(name, "-bottlerocket-linux-gnu/sys-root/usr/share/bottlerocket/application-inventory.json")
+		return strings.HasSuffix(name,
+			"-bottlerocket-linux-gnu/sys-root/usr/share/bottlerocket/application-inventory.json")
 	}
 }
 
 // dpkgStatus reports whether a file is a package list of dpkg. Trivy logs its errors with its name.
 func dpkgStatus(name string) bool {
-	return name == "var/lib/dpkg/status" || path.Dir(name) == "var/lib/dpkg/status.d" && path.Ext(name) != ".md5sums"
+	return name == "var/lib/dpkg/status" || path.Dir(name) == "var/lib/dpkg/status.d" &&
+		path.Ext(name) != ".md5sums"
 }
 
 func isApk(name string) bool { return isListedDatabase(name) && path.Base(name) == "installed" }
@@ -56,7 +58,10 @@ func (v *imageCache) checkDatabasesRead(ctx context.Context, logged *logErrors) 
 	for i, l := range v.layers {
 		if info, ok := v.newlyAnalyzed(l.DiffID); ok {
 			n := v.tree.layers[i]
-			parts = append(parts, readStream{info: info, hasApk: n.hasApk(), open: func() (io.ReadCloser, error) { return n.open(v.tree.image) }})
+			parts = append(parts, readStream{info: info, hasApk: n.hasApk(),
+				open: func() (io.ReadCloser, error) {
+					return n.open(v.tree.image)
+				}})
 		}
 	}
 	for _, part := range parts {
@@ -146,5 +151,6 @@ func hasLongLine(r io.Reader) bool {
 }
 
 func errUnread(name string, why error) error {
-	return pratique.Errorf(pratique.Corrupt, "read package database", "%s cannot be read to its end: %w", name, why)
+	return pratique.Errorf(pratique.Corrupt, "read package database",
+		"%s cannot be read to its end: %w", name, why)
 }

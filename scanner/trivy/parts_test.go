@@ -29,9 +29,10 @@ func (m memory) put(d scanner.Document) pratique.Digest {
 	return d.Digest
 }
 
-// checkParts stores the inventory in parts, matches each of them by itself, and wants the very bytes of the report
-// that matching the whole inventory gave. It returns the digests of the parts.
-func checkParts(t *testing.T, s *Scanner, inv pratique.Inventory, db scanner.DatabaseDir, whole pratique.Report) []pratique.Digest {
+// checkParts stores the inventory in parts, matches each of them by itself, and wants the very
+// bytes of the report that matching the whole inventory gave. It returns the digests of the parts.
+func checkParts(t *testing.T, s *Scanner, inv pratique.Inventory, db scanner.DatabaseDir,
+	whole pratique.Report) []pratique.Digest {
 	t.Helper()
 	docs := memory{}
 	named, parts, err := scanner.SplitInventory(inv)
@@ -73,12 +74,14 @@ func checkParts(t *testing.T, s *Scanner, inv pratique.Inventory, db scanner.Dat
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := scanner.LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(doc), Database: whole.Database, ScannedAt: whole.ScannedAt})
+	report, err := scanner.LoadReport(t.Context(), docs, pratique.Scanned{Report: docs.put(doc),
+		Database: whole.Database, ScannedAt: whole.ScannedAt})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if have, want := encoded(t, report), encoded(t, whole); have != want {
-		t.Errorf("the reports on the parts put together are not the report on the whole:\n%s\n%s", have, want)
+		t.Errorf("the reports on the parts put together are not the report on the whole:\n%s\n%s",
+			have, want)
 	}
 	return digests
 }
@@ -123,18 +126,24 @@ func TestPartsGiveTheWhole(t *testing.T) {
 	}
 }
 
-// TestForeignPackagesStayWithTheDistributions: what a distribution did not make, as it says, is matched like the rest, and
-// can decide whose advisories hold, so it must not be cut off.
+// TestForeignPackagesStayWithTheDistributions: what a distribution did not make, as it says, is
+// matched like the rest, and can decide whose advisories hold, so it must not be cut off.
 func TestForeignPackagesStayWithTheDistributions(t *testing.T) {
 	inv := pratique.Inventory{
 		Scanner: Tool(), OS: pratique.OS{Family: "debian", Name: "12.5"},
 		Lists: []pratique.PackageList{
-			{Class: pratique.ClassOS, Type: "debian", Packages: []pratique.Package{{Name: "openssl", Version: "3.0.9", SrcName: "openssl", SrcVersion: "3.0.9"}}},
-			{Class: pratique.ClassOS, Type: typeThirdParty, Packages: []pratique.Package{{Name: "docker-ce", Version: "1", SrcName: "docker-ce", SrcVersion: "1"}}},
-			{Class: pratique.ClassLanguage, Type: "node-pkg", Packages: []pratique.Package{{Name: "lodash", Version: "4.17.20"}}},
+			{Class: pratique.ClassOS, Type: "debian",
+				Packages: []pratique.Package{{Name: "openssl", Version: "3.0.9", SrcName: "openssl",
+					SrcVersion: "3.0.9"}}},
+			{Class: pratique.ClassOS, Type: typeThirdParty,
+				Packages: []pratique.Package{{Name: "docker-ce", Version: "1", SrcName: "docker-ce",
+					SrcVersion: "1"}}},
+			{Class: pratique.ClassLanguage, Type: "node-pkg",
+				Packages: []pratique.Package{{Name: "lodash", Version: "4.17.20"}}},
 		},
 	}
-	if parts := scanner.SplitLists(inv); len(parts) != 2 || len(parts[0].Lists) != 2 || parts[1].OS.Family != "" {
+	if parts := scanner.SplitLists(inv); len(parts) != 2 || len(parts[0].Lists) != 2 ||
+		parts[1].OS.Family != "" {
 		t.Errorf("parts %+v", parts)
 	}
 	db := buildDB(t, advisories())

@@ -30,8 +30,8 @@ type expected struct {
 	ID, Pkg, Version, Fixed, Severity, Status, Type, Class, Path, Source string
 }
 
-// TestRealImages compares with what the command line of the same version finds in real images. The data are
-// not part of the repository: PRATIQUE_TEST_DATA names their directory.
+// TestRealImages compares with what the command line of the same version finds in real images. The
+// data are not part of the repository: PRATIQUE_TEST_DATA names their directory.
 func TestRealImages(t *testing.T) {
 	data := os.Getenv("PRATIQUE_TEST_DATA")
 	if data == "" {
@@ -41,7 +41,8 @@ func TestRealImages(t *testing.T) {
 	dbs := map[string]scanner.DatabaseDir{}
 	bases := map[pratique.Digest]bool{}
 	for _, name := range []string{"db-a", "db-b"} {
-		dbs[name] = scanner.DatabaseDir{Dir: unpackDB(t, data, "trivy-"+name+":2"), Database: pratique.Database{Version: 2}}
+		dbs[name] = scanner.DatabaseDir{Dir: unpackDB(t, data, "trivy-"+name+":2"),
+			Database: pratique.Database{Version: 2}}
 	}
 	for _, name := range []string{"base", "app-go", "app-node", "app-clean", "app-flip", "alpine-syn"} {
 		img := imagetest.Load(t, filepath.Join(data, "images"), name+":1")
@@ -52,14 +53,16 @@ func TestRealImages(t *testing.T) {
 		cold := time.Since(start)
 		start = time.Now()
 		again := analyzeWith(t, img, nil)
-		t.Logf("%s: %d packages, analyzed in %v, again in %v", name, inv.Packages(), cold, time.Since(start))
+		t.Logf("%s: %d packages, analyzed in %v, again in %v", name, inv.Packages(), cold,
+			time.Since(start))
 		if diff := cmp.Diff(inv, again, digests); diff != "" {
 			t.Errorf("%s: the second inventory differs (-first +second)\n%s", name, diff)
 		}
 		s.layers.trim(0)
 		start = time.Now()
 		stored := analyzeWith(t, withoutFiles(t, img), kept)
-		t.Logf("%s: from %d stored analyses of %d bytes in %v", name, len(kept), kept.size(), time.Since(start))
+		t.Logf("%s: from %d stored analyses of %d bytes in %v", name, len(kept), kept.size(),
+			time.Since(start))
 		if diff := cmp.Diff(inv, stored, digests); diff != "" {
 			t.Errorf("%s: the inventory from stored analyses differs (-analyzed +stored)\n%s", name, diff)
 		}
@@ -74,7 +77,10 @@ func TestRealImages(t *testing.T) {
 			if diff := cmp.Diff(want, asExpected(report.Findings), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("%s with %s: (-command line +here)\n%s", name, db, diff)
 			}
-			if odd := slices.DeleteFunc(slices.Clone(report.Coverage.Unmatched), func(u pratique.Unmatched) bool { return u.Name == "" }); len(odd) > 0 {
+			if odd := slices.DeleteFunc(slices.Clone(report.Coverage.Unmatched),
+				func(u pratique.Unmatched) bool {
+					return u.Name == ""
+				}); len(odd) > 0 {
 				t.Errorf("%s with %s: honest packages are unmatched: %+v", name, db, odd)
 			}
 			parts := checkParts(t, s, inv, dir, report)
@@ -92,7 +98,8 @@ func asExpected(findings []pratique.Finding) []expected {
 	var out []expected
 	for _, f := range findings {
 		out = append(out, expected{
-			ID: f.ID, Pkg: f.Package, Version: f.Installed, Fixed: f.Fixed, Severity: f.Severity.String(), Status: f.Status,
+			ID: f.ID, Pkg: f.Package, Version: f.Installed, Fixed: f.Fixed,
+			Severity: f.Severity.String(), Status: f.Status,
 			Type: f.Type, Class: string(f.Class), Path: f.Path, Source: f.DataSource.ID,
 		})
 	}
@@ -101,7 +108,9 @@ func asExpected(findings []pratique.Finding) []expected {
 }
 
 func sortExpected(e []expected) {
-	key := func(e expected) string { return strings.Join([]string{e.ID, e.Pkg, e.Version, e.Type, e.Path}, "\x00") }
+	key := func(e expected) string {
+		return strings.Join([]string{e.ID, e.Pkg, e.Version, e.Type, e.Path}, "\x00")
+	}
 	slices.SortFunc(e, func(a, b expected) int { return strings.Compare(key(a), key(b)) })
 }
 

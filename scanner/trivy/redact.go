@@ -42,7 +42,8 @@ func (h redactor) redactLayer(info *ftypes.BlobInfo) {
 		for _, results := range []ftypes.MisconfResults{m.Warnings, m.Failures} {
 			for j, r := range results {
 				results[j].Message = h.message(r.ID, r.Message, r.Title)
-				results[j].CauseMetadata = ftypes.CauseMetadata{StartLine: r.StartLine, EndLine: r.EndLine}
+				results[j].CauseMetadata = ftypes.CauseMetadata{StartLine: r.StartLine,
+					EndLine: r.EndLine}
 				results[j].Traces = nil
 			}
 		}

@@ -17,10 +17,10 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Red Hat's advisories apply to products, which have CPEs. A layer names the repositories ("content sets") of its packages, or
-// its build. Trivy looks up their products, and ignores the advisories of all others. But that is only a file in the image:
-// one that names a repository of another release, or of additional packages only, would hide the advisories of the release
-// itself.
+// Red Hat's advisories apply to products, which have CPEs. A layer names the repositories ("content
+// sets") of its packages, or its build. Trivy looks up their products, and ignores the advisories
+// of all others. But that is only a file in the image: one that names a repository of another
+// release, or of additional packages only, would hide the advisories of the release itself.
 
 // The tables of the database about Red Hat's products.
 const (
@@ -64,7 +64,8 @@ func (r redHat) in(table, name string) []cpe {
 		if json.Unmarshal(r.get(table, name), &numbers) == nil {
 			for _, n := range numbers {
 				var text string
-				_ = json.Unmarshal(r.get(redHatNames, strconv.Itoa(n)), &text) // a product without a name is not the release's
+				// a product without a name is not the release's
+				_ = json.Unmarshal(r.get(redHatNames, strconv.Itoa(n)), &text)
 				found = append(found, parseCPE(text))
 			}
 		}
@@ -102,13 +103,15 @@ func parseCPE(text string) cpe {
 // operating system, an extended-support stream (rhel_eus, rhel_aus, rhel_e4s, …), an addition
 // (rhel_extras), or made for it ("el9").
 func (c cpe) ofRelease(major string) bool {
-	return (c.product == "enterprise_linux" || strings.HasPrefix(c.product, "rhel_")) && c.major == major || c.edition == "el"+major
+	return (c.product == "enterprise_linux" || strings.HasPrefix(c.product, "rhel_")) &&
+		c.major == major || c.edition == "el"+major
 }
 
 // supersedes reports whether the advisories of a product replace those of another one: an
 // extended-support stream has its own for the same packages.
 func (c cpe) supersedes(other cpe) bool {
-	stream := c.product == other.product || other.product == "enterprise_linux" && strings.HasPrefix(c.product, "rhel_")
+	stream := c.product == other.product || other.product == "enterprise_linux" &&
+		strings.HasPrefix(c.product, "rhel_")
 	return stream && c.major == other.major && c.edition == other.edition
 }
 
@@ -134,7 +137,9 @@ func (r redHat) repositories(os pratique.OS, p pratique.Package) (sets []string,
 			continue
 		}
 		found = true
-		if !slices.ContainsFunc(products, func(c cpe) bool { return slices.ContainsFunc(theirs, c.supersedes) }) {
+		if !slices.ContainsFunc(products, func(c cpe) bool {
+			return slices.ContainsFunc(theirs, c.supersedes)
+		}) {
 			sets = append(sets, set)
 		}
 	}
@@ -151,7 +156,8 @@ func defaultContentSets(major string) []string {
 	case n < 8:
 		return []string{"rhel-" + major + "-server-rpms", "rhel-" + major + "-server-extras-rpms"}
 	default:
-		return []string{"rhel-" + major + "-for-x86_64-baseos-rpms", "rhel-" + major + "-for-x86_64-appstream-rpms"}
+		return []string{"rhel-" + major + "-for-x86_64-baseos-rpms", "rhel-" + major +
+			"-for-x86_64-appstream-rpms"}
 	}
 }
 

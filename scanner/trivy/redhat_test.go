@@ -20,13 +20,16 @@ func redHatDB(t *testing.T, pkg string) scanner.DatabaseDir {
 	dir := buildDB(t, []advisory{{"x", "y", "z", "CVE-9", dbtypes.Advisory{}, dbtypes.SeverityHigh}})
 	products := []struct{ set, build, cpe, cve string }{
 		{"rhel-9-for-x86_64-baseos-rpms", "", "cpe:/o:redhat:enterprise_linux:9::baseos", "CVE-BASE"},
-		{"rhel-9-for-x86_64-appstream-rpms", "", "cpe:/a:redhat:enterprise_linux:9::appstream", "CVE-APP"},
+		{"rhel-9-for-x86_64-appstream-rpms", "", "cpe:/a:redhat:enterprise_linux:9::appstream",
+			"CVE-APP"},
 		{"rhel-9-for-aarch64-baseos-rpms", "", "cpe:/o:redhat:enterprise_linux:9::baseos", ""},
 		{"rhel-9-for-x86_64-baseos-eus-rpms", "", "cpe:/o:redhat:rhel_eus:9.2::baseos", "CVE-EUS-BASE"},
-		{"rhel-9-for-x86_64-appstream-eus-rpms", "", "cpe:/a:redhat:rhel_eus:9.2::appstream", "CVE-EUS-APP"},
+		{"rhel-9-for-x86_64-appstream-eus-rpms", "", "cpe:/a:redhat:rhel_eus:9.2::appstream",
+			"CVE-EUS-APP"},
 		{"rhel-8-for-x86_64-baseos-e4s-rpms", "", "cpe:/o:redhat:rhel_e4s:8.6::baseos", "CVE-E4S"},
 		{"rhel-8-for-x86_64-baseos-rpms", "", "cpe:/o:redhat:enterprise_linux:8::baseos", "CVE-8"},
-		{"rhel-9-for-x86_64-supplementary-rpms", "", "cpe:/a:redhat:enterprise_linux:9::supplementary", "CVE-MORE"},
+		{"rhel-9-for-x86_64-supplementary-rpms", "",
+			"cpe:/a:redhat:enterprise_linux:9::supplementary", "CVE-MORE"},
 		{"rhel-7-server-rpms", "", "cpe:/o:redhat:enterprise_linux:7::server", "CVE-7"},
 		{"rhel-7-server-thirdparty-oracle-java-rpms", "", "cpe:/a:redhat:rhel_extras:7", "CVE-JAVA"},
 		{"rhocp-4.14-for-rhel-9-x86_64-rpms", "", "cpe:/a:redhat:openshift:4.14::el9", "CVE-SHIFT"},
@@ -55,8 +58,10 @@ func redHatDB(t *testing.T, pkg string) scanner.DatabaseDir {
 			if p.cve == "" {
 				continue
 			}
-			entry := map[string]any{"FixedVersion": "99:9-1", "Affected": []int{i}, "Cves": []any{map[string]any{"Severity": 4}}}
-			if err := c.PutAdvisory(tx, []string{"Red Hat", pkg}, p.cve, map[string]any{"Entries": []any{entry}}); err != nil {
+			entry := map[string]any{"FixedVersion": "99:9-1", "Affected": []int{i},
+				"Cves": []any{map[string]any{"Severity": 4}}}
+			if err := c.PutAdvisory(tx, []string{"Red Hat", pkg}, p.cve,
+				map[string]any{"Entries": []any{entry}}); err != nil {
 				return err
 			}
 		}
@@ -65,8 +70,9 @@ func redHatDB(t *testing.T, pkg string) scanner.DatabaseDir {
 	return dir
 }
 
-// TestRepositoriesOfARelease: a file in the image says where packages are from. It may add products, or name a stream that is
-// supported for longer, but what it does not name of the release counts all the same.
+// TestRepositoriesOfARelease: a file in the image says where packages are from. It may add
+// products, or name a stream that is supported for longer, but what it does not name of the release
+// counts all the same.
 func TestRepositoriesOfARelease(t *testing.T) {
 	db := redHatDB(t, "openssl")
 	for name, test := range map[string]struct {
@@ -76,23 +82,41 @@ func TestRepositoriesOfARelease(t *testing.T) {
 		want    string // what is found
 		lacking bool   // the package is said to be unmatched
 	}{
-		"says nothing":                   {release: "9.3", want: "CVE-APP CVE-BASE"},
-		"all of it":                      {release: "9.3", sets: []string{"rhel-9-for-x86_64-baseos-rpms__9", "rhel-9-for-x86_64-appstream-rpms__9"}, want: "CVE-APP CVE-BASE"},
-		"a part of it":                   {release: "9.3", sets: []string{"rhel-9-for-x86_64-baseos-rpms"}, want: "CVE-APP CVE-BASE"},
-		"another architecture":           {release: "9.3", sets: []string{"rhel-9-for-aarch64-baseos-rpms"}, want: "CVE-APP CVE-BASE"},
-		"support for longer":             {release: "9.2", sets: []string{"rhel-9-for-x86_64-baseos-eus-rpms", "rhel-9-for-x86_64-appstream-eus-rpms"}, want: "CVE-EUS-APP CVE-EUS-BASE"},
-		"support for longer, a part":     {release: "9.2", sets: []string{"rhel-9-for-x86_64-baseos-eus-rpms"}, want: "CVE-APP CVE-EUS-BASE"},
-		"more packages only":             {release: "9.3", sets: []string{"rhel-9-for-x86_64-supplementary-rpms"}, want: "CVE-APP CVE-BASE CVE-MORE"},
-		"another product, made for it":   {release: "9.3", sets: []string{"rhocp-4.14-for-rhel-9-x86_64-rpms"}, want: "CVE-APP CVE-BASE CVE-SHIFT"},
-		"a build":                        {release: "9.3", build: "ubi9-container-9.3-1", want: "CVE-APP CVE-BASE CVE-SHIFT"},
-		"another release":                {release: "9.3", sets: []string{"rhel-7-server-thirdparty-oracle-java-rpms"}, want: "CVE-APP CVE-BASE CVE-JAVA", lacking: true},
-		"another release, for longer":    {release: "9.3", sets: []string{"rhel-8-for-x86_64-baseos-e4s-rpms"}, want: "CVE-APP CVE-BASE CVE-E4S", lacking: true},
-		"nobody's":                       {release: "9.3", sets: []string{"nobody-s-rpms"}, want: "CVE-APP CVE-BASE", lacking: true},
-		"an old release":                 {release: "7.9", sets: []string{"rhel-7-server-thirdparty-oracle-java-rpms"}, want: "CVE-7 CVE-JAVA"},
-		"the next one, says nothing":     {release: "10.0", want: "CVE-10"},
-		"the next one, and another":      {release: "10.0", sets: []string{"rhel-7-server-rpms"}, want: "CVE-10 CVE-7", lacking: true},
-		"one that the database lacks":    {release: "11.0", lacking: true},
-		"one that it lacks, and another": {release: "11.0", sets: []string{"rhel-7-server-rpms"}, want: "CVE-7", lacking: true},
+		"says nothing": {release: "9.3", want: "CVE-APP CVE-BASE"},
+		"all of it": {release: "9.3",
+			sets: []string{"rhel-9-for-x86_64-baseos-rpms__9",
+				"rhel-9-for-x86_64-appstream-rpms__9"}, want: "CVE-APP CVE-BASE"},
+		"a part of it": {release: "9.3",
+			sets: []string{"rhel-9-for-x86_64-baseos-rpms"}, want: "CVE-APP CVE-BASE"},
+		"another architecture": {release: "9.3",
+			sets: []string{"rhel-9-for-aarch64-baseos-rpms"}, want: "CVE-APP CVE-BASE"},
+		"support for longer": {release: "9.2",
+			sets: []string{"rhel-9-for-x86_64-baseos-eus-rpms",
+				"rhel-9-for-x86_64-appstream-eus-rpms"}, want: "CVE-EUS-APP CVE-EUS-BASE"},
+		"support for longer, a part": {release: "9.2",
+			sets: []string{"rhel-9-for-x86_64-baseos-eus-rpms"}, want: "CVE-APP CVE-EUS-BASE"},
+		"more packages only": {release: "9.3",
+			sets: []string{"rhel-9-for-x86_64-supplementary-rpms"}, want: "CVE-APP CVE-BASE CVE-MORE"},
+		"another product, made for it": {release: "9.3",
+			sets: []string{"rhocp-4.14-for-rhel-9-x86_64-rpms"}, want: "CVE-APP CVE-BASE CVE-SHIFT"},
+		"a build": {release: "9.3", build: "ubi9-container-9.3-1",
+			want: "CVE-APP CVE-BASE CVE-SHIFT"},
+		"another release": {release: "9.3",
+			sets: []string{"rhel-7-server-thirdparty-oracle-java-rpms"},
+			want: "CVE-APP CVE-BASE CVE-JAVA", lacking: true},
+		"another release, for longer": {release: "9.3",
+			sets: []string{"rhel-8-for-x86_64-baseos-e4s-rpms"}, want: "CVE-APP CVE-BASE CVE-E4S",
+			lacking: true},
+		"nobody's": {release: "9.3", sets: []string{"nobody-s-rpms"},
+			want: "CVE-APP CVE-BASE", lacking: true},
+		"an old release": {release: "7.9",
+			sets: []string{"rhel-7-server-thirdparty-oracle-java-rpms"}, want: "CVE-7 CVE-JAVA"},
+		"the next one, says nothing": {release: "10.0", want: "CVE-10"},
+		"the next one, and another": {release: "10.0", sets: []string{"rhel-7-server-rpms"},
+			want: "CVE-10 CVE-7", lacking: true},
+		"one that the database lacks": {release: "11.0", lacking: true},
+		"one that it lacks, and another": {release: "11.0", sets: []string{"rhel-7-server-rpms"},
+			want: "CVE-7", lacking: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inv := installed(pratique.OS{Family: "redhat", Name: test.release})
@@ -111,7 +135,8 @@ func TestRepositoriesOfARelease(t *testing.T) {
 			if got != test.want {
 				t.Errorf("found %q, want %q", got, test.want)
 			}
-			lacking := len(r.Coverage.Unmatched) == 1 && r.Coverage.Unmatched[0].Reason == pratique.UnmatchedNoAdvisories
+			lacking := len(r.Coverage.Unmatched) == 1 &&
+				r.Coverage.Unmatched[0].Reason == pratique.UnmatchedNoAdvisories
 			if lacking != test.lacking || len(r.Coverage.Unmatched) > 1 {
 				t.Errorf("unmatched %+v", r.Coverage.Unmatched)
 			}
@@ -122,9 +147,11 @@ func TestRepositoriesOfARelease(t *testing.T) {
 // TestFileThatNamesRepositories: it may be in either place.
 func TestFileThatNamesRepositories(t *testing.T) {
 	rpm, db := imagetest.RPMDatabase(t), redHatDB(t, "openssl-libs")
-	for _, name := range []string{"", "root/buildinfo/content_manifests/x.json", "usr/share/buildinfo/x.json"} {
+	for _, name := range []string{"", "root/buildinfo/content_manifests/x.json",
+		"usr/share/buildinfo/x.json"} {
 		files := imagetest.Files{
-			"var/lib/rpm/rpmdb.sqlite": rpm, "etc/os-release": "ID=rhel\nVERSION_ID=9.3\n", "etc/redhat-release": "Red Hat Enterprise Linux release 9.3 (Plow)\n",
+			"var/lib/rpm/rpmdb.sqlite": rpm, "etc/os-release": "ID=rhel\nVERSION_ID=9.3\n",
+			"etc/redhat-release": "Red Hat Enterprise Linux release 9.3 (Plow)\n",
 		}
 		if name != "" {
 			files[name] = `{"content_sets":["rhel-7-server-thirdparty-oracle-java-rpms"]}`

@@ -99,7 +99,8 @@ func releaseOf(os pratique.OS) (r release, ok bool) {
 	case ftypes.SLES:
 		return at(suse.NewScanner(suse.SUSEEnterpriseLinux), bucket.NewSUSELinuxEnterprise(name))
 	case ftypes.SLEMicro:
-		return at(suse.NewScanner(suse.SUSEEnterpriseLinuxMicro), bucket.NewSUSELinuxEnterpriseMicro(name))
+		return at(suse.NewScanner(suse.SUSEEnterpriseLinuxMicro),
+			bucket.NewSUSELinuxEnterpriseMicro(name))
 	case ftypes.Ubuntu:
 		if os.Extended {
 			// While the release itself is supported, Trivy looks that up.
@@ -142,14 +143,19 @@ func amazonRelease(name string) string {
 // times.
 func (r release) endOfLife(ctx context.Context) (first time.Time) {
 	// Trivy uses the years 3000 and 9999 if the end is not announced.
-	begin, never := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2900, 1, 1, 0, 0, 0, 0, time.UTC)
+	begin, never := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2900, 1, 1, 0, 0, 0, 0,
+		time.UTC)
 	for _, v := range r.versions {
-		supported := func(at time.Time) bool { return r.driver.IsSupportedVersion(clock.With(ctx, at), r.family, v) }
+		supported := func(at time.Time) bool {
+			return r.driver.IsSupportedVersion(clock.With(ctx, at), r.family, v)
+		}
 		if supported(never) {
 			continue
 		}
 		after := func(seconds int) time.Time { return time.Unix(begin.Unix()+int64(seconds), 0).UTC() }
-		end := after(sort.Search(int(never.Unix()-begin.Unix()), func(n int) bool { return !supported(after(n)) }))
+		end := after(sort.Search(int(never.Unix()-begin.Unix()), func(n int) bool {
+			return !supported(after(n))
+		}))
 		if first.IsZero() || end.Before(first) {
 			first = end
 		}

@@ -67,7 +67,8 @@ func jar(t *testing.T, files map[string]string) string {
 func brief(r pratique.Report) []string {
 	out := []string{}
 	for _, f := range r.Findings {
-		out = append(out, fmt.Sprintf("%s %s %s fixed %q %s %s %s/%s %s", f.ID, f.Package, f.Installed, f.Fixed, f.Severity, f.Status, f.Class, f.Type, f.Path))
+		out = append(out, fmt.Sprintf("%s %s %s fixed %q %s %s %s/%s %s", f.ID, f.Package,
+			f.Installed, f.Fixed, f.Severity, f.Status, f.Class, f.Type, f.Path))
 	}
 	return out
 }
@@ -105,7 +106,8 @@ func TestFindings(t *testing.T) {
 		"what a package says of its maker proves nothing": {
 			layers: []imagetest.Files{{
 				"etc/os-release": debianRelease, "etc/debian_version": "12.5\n",
-				"var/lib/dpkg/status": dpkg("libssl3", "3.0.11-1~deb12u1", "openssl", "Docker <support@docker.com>"),
+				"var/lib/dpkg/status": dpkg("libssl3", "3.0.11-1~deb12u1", "openssl",
+					"Docker <support@docker.com>"),
 			}},
 			os:   pratique.OS{Family: "debian", Name: "12.5"},
 			want: []string{`CVE-2024-0001 libssl3 3.0.11-1~deb12u1 fixed "3.0.11-1~deb12u2" HIGH fixed os-pkgs/debian `},
@@ -133,12 +135,14 @@ func TestFindings(t *testing.T) {
 				"lib/apk/db/installed": "C:Q1abc=\nP:musl\nV:1.2.4-r2\nA:x86_64\no:musl\nL:MIT\n\n",
 				"etc/apk/repositories": "https://dl-cdn.alpinelinux.org/alpine/v3.19/main\n",
 			}},
-			os:   pratique.OS{Family: "alpine", Name: "3.19.1", RepositoryFamily: "alpine", RepositoryRelease: "3.19"},
+			os: pratique.OS{Family: "alpine", Name: "3.19.1", RepositoryFamily: "alpine",
+				RepositoryRelease: "3.19"},
 			want: []string{`CVE-2024-0004 musl 1.2.4-r2 fixed "1.2.4-r3" UNKNOWN fixed os-pkgs/alpine `},
 		},
 		"a jar without a Java database": {
 			layers: []imagetest.Files{{
-				"app/lib-1.2.jar":   jar(t, map[string]string{"META-INF/maven/org.example/lib/pom.properties": pom}),
+				"app/lib-1.2.jar": jar(t,
+					map[string]string{"META-INF/maven/org.example/lib/pom.properties": pom}),
 				"app/other-1.0.jar": jar(t, map[string]string{"A.class": "x"}),
 			}},
 			want: []string{`CVE-2024-0006 org.example:lib 1.2 fixed "1.3" MEDIUM fixed lang-pkgs/jar app/lib-1.2.jar`},
@@ -182,8 +186,10 @@ func TestFindingDetails(t *testing.T) {
 	img := imagetest.Build(t, debianBase(), nodeLayer())
 	report := matchWith(t, analyze(t, img), db)
 	got := report.Findings[0]
-	if got.Title != "Trouble in lodash" || got.SeveritySource != "ghsa" || got.DataSource.ID != "ghsa" || got.CVSS["nvd"].V3Score != 7.5 ||
-		got.PrimaryURL != "https://avd.aquasec.com/nvd/cve-2024-0005" || got.Published.Year() != 2024 || got.PURL != "pkg:npm/lodash@4.17.20" ||
+	if got.Title != "Trouble in lodash" || got.SeveritySource != "ghsa" ||
+		got.DataSource.ID != "ghsa" || got.CVSS["nvd"].V3Score != 7.5 ||
+		got.PrimaryURL != "https://avd.aquasec.com/nvd/cve-2024-0005" ||
+		got.Published.Year() != 2024 || got.PURL != "pkg:npm/lodash@4.17.20" ||
 		got.UID == "" || got.Target != "Node.js" || len(got.CWEs) != 1 || len(got.References) != 1 {
 		t.Errorf("finding without its details: %+v", got)
 	}
@@ -193,12 +199,14 @@ func TestFindingDetails(t *testing.T) {
 	if got := report.Findings[1].Target; got != "debian 12.5" {
 		t.Errorf("target of an operating system %q", got)
 	}
-	if report.DatabaseAgeSeconds != 36*3600 || !report.ScannedAt.Equal(today) || report.Database != db.Database || report.Scanner.Name != "trivy" {
+	if report.DatabaseAgeSeconds != 36*3600 || !report.ScannedAt.Equal(today) ||
+		report.Database != db.Database || report.Scanner.Name != "trivy" {
 		t.Errorf("report %+v does not say how it was made", report)
 	}
 }
 
-// TestKnownLayers checks that what is remembered of a layer says nothing about the image it was seen in.
+// TestKnownLayers checks that what is remembered of a layer says nothing about the image it was
+// seen in.
 func TestKnownLayers(t *testing.T) {
 	once := imagetest.Build(t, nodeLayer())
 	twice := imagetest.Build(t, nodeLayer(), debianBase(), nodeLayer())
@@ -231,9 +239,15 @@ func TestImagesThatCannotBeRead(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, pratique.Unavailable},
-		"another manifest": {func(_ *testing.T, img *layers.Image) { img.Manifest = append(img.Manifest, ' ') }, pratique.Corrupt},
-		"another config":   {func(_ *testing.T, img *layers.Image) { img.Config = append(img.Config, ' ') }, pratique.Corrupt},
-		"layer missing":    {func(_ *testing.T, img *layers.Image) { img.Layers = nil }, pratique.Corrupt},
+		"another manifest": {func(_ *testing.T, img *layers.Image) {
+			img.Manifest = append(img.Manifest, ' ')
+		}, pratique.Corrupt},
+		"another config": {func(_ *testing.T, img *layers.Image) {
+			img.Config = append(img.Config, ' ')
+		}, pratique.Corrupt},
+		"layer missing": {func(_ *testing.T, img *layers.Image) {
+			img.Layers = nil
+		}, pratique.Corrupt},
 		"broken rpm database": {func(t *testing.T, img *layers.Image) {
 			*img = imagetest.Build(t, imagetest.Files{"var/lib/rpm/Packages": "not a database"})
 		}, pratique.Corrupt},

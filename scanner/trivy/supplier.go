@@ -14,10 +14,11 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Some suppliers patch packages of others: root.io, Seal Security, RapidFort. Trivy recognizes such packages by version or
-// name, and uses the supplier's advisories instead of those of the distribution or ecosystem; one such package of a
-// distribution decides for all. Anybody can claim that, and without advisories nothing is found. So no supplier is ever
-// chosen. A package with the original name is matched as the original; one that a supplier renamed is not matched.
+// Some suppliers patch packages of others: root.io, Seal Security, RapidFort. Trivy recognizes such
+// packages by version or name, and uses the supplier's advisories instead of those of the
+// distribution or ecosystem; one such package of a distribution decides for all. Anybody can claim
+// that, and without advisories nothing is found. So no supplier is ever chosen. A package with the
+// original name is matched as the original; one that a supplier renamed is not matched.
 
 // ownDriver is called before Trivy's suppliers, and returns the driver of the distribution.
 func ownDriver(os ftypes.OS, _ []ftypes.Package) driver.Driver {
@@ -52,5 +53,6 @@ func renamedBySupplier(eco ecosystem.Type, name string) bool {
 
 // renamedBySupplierOS reports the same for a package of a distribution, as Trivy does.
 func renamedBySupplierOS(family ftypes.OSType, p pratique.Package) bool {
-	return seal.Supplier(ftypes.OS{Family: family}, []ftypes.Package{{Name: p.Name, SrcName: p.SrcName}}) != nil
+	return seal.Supplier(ftypes.OS{Family: family},
+		[]ftypes.Package{{Name: p.Name, SrcName: p.SrcName}}) != nil
 }

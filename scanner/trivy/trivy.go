@@ -106,7 +106,8 @@ func New(cfg Config, now func() time.Time) (*Scanner, error) {
 		trees = new(filetree.Cache)
 	}
 	return &Scanner{
-		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), trees: trees, analyzers: reads, normalized: new(filetree.PerLayer[*normalLayer]),
+		cfg: cfg, option: option, temp: temp, layers: newLayerCache(), trees: trees,
+		analyzers: reads, normalized: new(filetree.PerLayer[*normalLayer]),
 		redactor: newRedactor(), logErrors: logged, handle: handle{temp: temp}, now: now,
 	}, nil
 }
@@ -143,7 +144,8 @@ func Tool() pratique.Tool {
 // prepareJava gives Trivy an empty Java database: without any it fails on the first jar. Updates
 // are off, so Trivy never downloads one.
 func prepareJava(temp string) error {
-	if err := emptyJava(filepath.Join(temp, "java-db")); err != nil { // the name that Trivy expects below its cache directory
+	// the name that Trivy expects below its cache directory
+	if err := emptyJava(filepath.Join(temp, "java-db")); err != nil {
 		return err
 	}
 	const skipUpdate, quiet = true, true

@@ -24,8 +24,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// Trivy finds nothing in a package whose version it cannot compare, and at most logs that. So these packages are found here.
-// It does not depend on a database.
+// Trivy finds nothing in a package whose version it cannot compare, and at most logs that. So these
+// packages are found here. It does not depend on a database.
 
 // ecosystemOf returns the ecosystem of a list; ok is false if Trivy has none.
 func ecosystemOf(listType string) (eco ecosystem.Type, ok bool) {
@@ -120,7 +120,8 @@ func (o *unmatchedPackages) add(p pratique.Package, version string, reason prati
 
 // unmatchedInApplication returns the unmatched packages of an application's list. The buckets are
 // its ecosystem's.
-func unmatchedInApplication(eco ecosystem.Type, buckets []*bolt.Bucket, l pratique.PackageList) []pratique.Unmatched {
+func unmatchedInApplication(eco ecosystem.Type, buckets []*bolt.Bucket,
+	l pratique.PackageList) []pratique.Unmatched {
 	found := unmatchedPackages{list: l}
 	for _, p := range l.Packages {
 		name := vulnerability.NormalizePkgName(eco, p.Name)

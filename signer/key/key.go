@@ -104,7 +104,8 @@ func (s *Signer) Identity() pratique.Identity { return s.identity }
 func LoadVerifier(publicPEM []byte) (*Verifier, error) {
 	const op = "load public key"
 	if _, rest := pem.Decode(publicPEM); len(bytes.TrimSpace(rest)) > 0 {
-		return nil, pratique.Errorf(pratique.Invalid, op, "want one public key in PEM, and nothing after it")
+		return nil, pratique.Errorf(pratique.Invalid, op,
+			"want one public key in PEM, and nothing after it")
 	}
 	public, err := cryptoutils.UnmarshalPEMToPublicKey(publicPEM)
 	if err != nil {

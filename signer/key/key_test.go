@@ -28,7 +28,8 @@ func TestGeneratedPairSigns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(string(private), "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n") || !strings.HasPrefix(string(public), "-----BEGIN PUBLIC KEY-----\n") {
+	if !strings.HasPrefix(string(private), "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n") ||
+		!strings.HasPrefix(string(public), "-----BEGIN PUBLIC KEY-----\n") {
 		t.Errorf("not cosign's format:\n%.60s\n%.60s", private, public)
 	}
 	s, err := key.Load(private, []byte("correct horse"))
@@ -41,7 +42,8 @@ func TestGeneratedPairSigns(t *testing.T) {
 	}
 	block, _ := pem.Decode(public)
 	sum := sha256.Sum256(block.Bytes)
-	if want := (pratique.Key{ID: hex.EncodeToString(sum[:])}); s.Identity() != want || v.Identity() != want {
+	if want := (pratique.Key{ID: hex.EncodeToString(sum[:])}); s.Identity() != want ||
+		v.Identity() != want {
 		t.Errorf("identities %s, %s, want %s", s.Identity(), v.Identity(), want)
 	}
 	sig, err := s.Sign(t.Context(), []byte("message"))
@@ -154,7 +156,8 @@ func TestVerifiersOfOtherKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, text := range map[string][]byte{
-		"nonsense": []byte("nonsense"), "nothing": nil, "two keys": append(bytes.Clone(good), good...), "a key and more": append(bytes.Clone(good), "x"...),
+		"nonsense": []byte("nonsense"), "nothing": nil, "two keys": append(bytes.Clone(good),
+			good...), "a key and more": append(bytes.Clone(good), "x"...),
 		"a weak key": pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: weak}),
 	} {
 		if _, err := key.LoadVerifier(text); pratique.KindOf(err) != pratique.Invalid {

@@ -40,7 +40,8 @@ type New func(t *testing.T) (signer.Signer, signer.Verifier)
 // Test runs the suite.
 func Test(t *testing.T, create New) {
 	for name, test := range map[string]func(*testing.T, New){
-		"Identity": testIdentity, "Messages": testMessages, "OtherIdentity": testOtherIdentity, "Mutations": testMutations,
+		"Identity": testIdentity, "Messages": testMessages, "OtherIdentity": testOtherIdentity,
+		"Mutations": testMutations,
 		"Arguments": testArguments, "Together": testTogether, "ContextEnds": testContextEnds,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(t, create) })
@@ -58,7 +59,8 @@ func sign(t testing.TB, s signer.Signer, message []byte) signer.Signature {
 }
 
 // accepts fails the test unless the signature verifies as the identity.
-func accepts(t testing.TB, v signer.Verifier, message []byte, sig signer.Signature, want pratique.Identity) {
+func accepts(t testing.TB, v signer.Verifier, message []byte, sig signer.Signature,
+	want pratique.Identity) {
 	t.Helper()
 	if got, err := v.Verify(message, sig); err != nil || got != want {
 		t.Errorf("verified as %v, %v; want %v", got, err, want)

@@ -54,8 +54,10 @@ type Client struct {
 // New returns a client. A bad URL is Invalid.
 func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(cfg.URL)
-	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") || base.RawQuery != "" || base.User != nil {
-		return nil, pratique.Errorf(pratique.Invalid, "make client", "%q is not the base URL of a service, such as https://pratique.example", cfg.URL)
+	if err != nil || base.Host == "" || (base.Scheme != "http" && base.Scheme != "https") ||
+		base.RawQuery != "" || base.User != nil {
+		return nil, pratique.Errorf(pratique.Invalid, "make client",
+			"%q is not the base URL of a service, such as https://pratique.example", cfg.URL)
 	}
 	client := cfg.HTTP
 	if client == nil {
@@ -67,7 +69,8 @@ func New(cfg Config) (*Client, error) {
 // Submit submits an image. Two calls with the same key are one submission; the key may be empty.
 // With a wait above zero, the result comes when the work has ended or the wait is over, at most
 // [api.MaxWait].
-func (c *Client) Submit(ctx context.Context, image, key string, wait time.Duration) (api.Submission, error) {
+func (c *Client) Submit(ctx context.Context, image, key string,
+	wait time.Duration) (api.Submission, error) {
 	var out api.Submission
 	body, err := json.Marshal(api.SubmissionRequest{Image: image, Wait: seconds(wait)})
 	if err != nil {
@@ -87,7 +90,8 @@ func (c *Client) Submission(ctx context.Context, id string, wait time.Duration) 
 	if s := seconds(wait); s > 0 {
 		query.Set("wait", strconv.Itoa(s))
 	}
-	return out, c.do(ctx, http.MethodGet, "/api/v1/submissions/"+url.PathEscape(id), query, nil, nil, wait, &out)
+	return out, c.do(ctx, http.MethodGet, "/api/v1/submissions/"+url.PathEscape(id), query, nil,
+		nil, wait, &out)
 }
 
 // Wait returns the submission once it is done. It calls progress, if not nil, with every new state
@@ -95,7 +99,8 @@ func (c *Client) Submission(ctx context.Context, id string, wait time.Duration) 
 // Unavailable. A response of a proxy, such as a 404, is an outage, too, unless it refuses the
 // caller. If the service itself does not know the submission, or the server never was the service,
 // Wait gives up after 30 s, because the index may lag.
-func (c *Client) Wait(ctx context.Context, id string, progress func(api.Submission)) (api.Submission, error) {
+func (c *Client) Wait(ctx context.Context, id string,
+	progress func(api.Submission)) (api.Submission, error) {
 	const op = "wait for submission"
 	var last api.Submission
 	var unknownSince time.Time // zero if the submission is known
@@ -166,7 +171,8 @@ func (c *Client) Image(ctx context.Context, name string) (api.Image, error) {
 		return out, c.do(ctx, http.MethodGet, "/api/v1/images/"+digest.String(), nil, nil, nil, 0, &out)
 	}
 	if digits, ok := strings.CutPrefix(name, "sha256:"); ok && !strings.Contains(digits, "/") {
-		return out, pratique.Errorf(pratique.Invalid, "find image", "digest %q: want all 64 digits after sha256:", pratique.Excerpt(name, 120))
+		return out, pratique.Errorf(pratique.Invalid, "find image",
+			"digest %q: want all 64 digits after sha256:", pratique.Excerpt(name, 120))
 	}
 	if _, err := pratique.ParseImageRef(name); err != nil {
 		return out, pratique.Wrap(pratique.Invalid, "find image", "", err)
@@ -178,7 +184,8 @@ func (c *Client) Image(ctx context.Context, name string) (api.Image, error) {
 func (c *Client) Places(ctx context.Context, of api.Image) (api.ImagePlaces, error) {
 	var out api.ImagePlaces
 	path := "/api/v1/images/" + of.Digest.String() + "/places"
-	return out, c.do(ctx, http.MethodGet, path, url.Values{"repository": {of.Repository}}, nil, nil, 0, &out)
+	return out, c.do(ctx, http.MethodGet, path, url.Values{"repository": {of.Repository}}, nil, nil,
+		0, &out)
 }
 
 // Reconcile requests sweeps of the repositories, named as registry/path, or of all that are
@@ -195,7 +202,8 @@ func (c *Client) DeployByName(ctx context.Context, images []string) ([]api.Submi
 	return out.Submissions, err
 }
 
-func (c *Client) reconcile(ctx context.Context, request api.ReconcileRequest) (out api.ReconciliationList, err error) {
+func (c *Client) reconcile(ctx context.Context,
+	request api.ReconcileRequest) (out api.ReconciliationList, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return out, pratique.Wrap(pratique.Internal, "reconcile", "", err)
@@ -213,7 +221,8 @@ func (c *Client) Reconciliations(ctx context.Context) ([]api.Reconciliation, err
 
 // Jobs lists jobs, optionally those in a state, without those that ended before since. See
 // [api.JobList].
-func (c *Client) Jobs(ctx context.Context, state string, since time.Time, limit int) (api.JobList, error) {
+func (c *Client) Jobs(ctx context.Context, state string, since time.Time,
+	limit int) (api.JobList, error) {
 	var out api.JobList
 	query := url.Values{"limit": {strconv.Itoa(limit)}}
 	if state != "" {
@@ -233,21 +242,24 @@ func (c *Client) Cancel(ctx context.Context, id, reason string) (api.Submission,
 		return out, pratique.Wrap(pratique.Internal, "cancel", id, err)
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
-	return out, c.do(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/cancel", nil, header, body, 0, &out)
+	return out, c.do(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/cancel", nil,
+		header, body, 0, &out)
 }
 
 // Requeue requeues a failed or canceled event, and returns the new submission. If the event has
 // another end, or none, the error is Conflict.
 func (c *Client) Requeue(ctx context.Context, id string) (api.Submission, error) {
 	var out api.Submission
-	return out, c.do(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/requeue", nil, nil, nil, 0, &out)
+	return out, c.do(ctx, http.MethodPost, "/api/v1/jobs/"+url.PathEscape(id)+"/requeue", nil, nil,
+		nil, 0, &out)
 }
 
 func seconds(wait time.Duration) int {
 	return int(min(max(wait, 0), api.MaxWait) / time.Second)
 }
 
-func (c *Client) do(ctx context.Context, method, path string, query url.Values, header http.Header, body []byte, wait time.Duration, out any) error {
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, header http.Header,
+	body []byte, wait time.Duration, out any) error {
 	op := strings.ToLower(method) + " " + path
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout+max(wait, 0))
 	defer cancel()
@@ -280,7 +292,8 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		return pratique.Errorf(pratique.Exhausted, op, "the answer is larger than %d bytes", maxResponse)
 	}
 	if err := json.Unmarshal(raw, out); err != nil {
-		return pratique.Wrap(pratique.Corrupt, op, "", &foreignError{fmt.Errorf("the answer is not from a Pratique service: %w", err)})
+		return pratique.Wrap(pratique.Corrupt, op, "",
+			&foreignError{fmt.Errorf("the answer is not from a Pratique service: %w", err)})
 	}
 	return nil
 }
@@ -297,7 +310,8 @@ func problem(op string, res *http.Response) error {
 	raw, _ := io.ReadAll(io.LimitReader(res.Body, maxProblem)) // a part may be enough
 	mediaType, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if mediaType != "application/problem+json" || json.Unmarshal(raw, &p) != nil {
-		return pratique.Wrap(kindOf("", res.StatusCode), op, "", &foreignError{fmt.Errorf("the server answers %s", res.Status)})
+		return pratique.Wrap(kindOf("", res.StatusCode), op, "",
+			&foreignError{fmt.Errorf("the server answers %s", res.Status)})
 	}
 	kind, text := kindOf(p.Type, res.StatusCode), p.Detail
 	for _, e := range p.Errors {
@@ -307,7 +321,8 @@ func problem(op string, res *http.Response) error {
 	if res.StatusCode == http.StatusUnauthorized {
 		err = fmt.Errorf("%w (%d)", ErrUnauthorized, res.StatusCode)
 	}
-	if kind == pratique.NotFound && !strings.HasPrefix(p.Type, api.ProblemType) { // gateways write problems, too
+	// gateways write problems, too
+	if kind == pratique.NotFound && !strings.HasPrefix(p.Type, api.ProblemType) {
 		err = &foreignError{err}
 	}
 	return pratique.Wrap(kind, op, "", err)

@@ -20,7 +20,8 @@ import (
 const secret = "submit-secret-0123456789"
 
 var subject = pratique.Subject{
-	Repository: pratique.Repository{Registry: "registry.example", Path: "team/app"}, Digest: pratique.DigestOf([]byte("a")),
+	Repository: pratique.Repository{Registry: "registry.example", Path: "team/app"},
+	Digest:     pratique.DigestOf([]byte("a")),
 }
 
 // serve starts the real API over a real index; submitted gets each event.
@@ -34,7 +35,8 @@ func serve(t *testing.T, submitted func(*index.Index, pratique.Event) error) *ht
 		Images: ix, Events: ix,
 		Submit:   func(_ context.Context, e pratique.Event) error { return submitted(ix, e) },
 		Describe: func(context.Context) (api.Service, error) { return api.Service{}, nil },
-		Auth:     api.Auth{Tokens: []api.Token{{Name: "ci", Secret: secret, Submit: true}, {Name: "auditor", Secret: "reader-secret-0123456789"}}},
+		Auth: api.Auth{Tokens: []api.Token{{Name: "ci", Secret: secret, Submit: true},
+			{Name: "auditor", Secret: "reader-secret-0123456789"}}},
 	}))
 	t.Cleanup(func() {
 		server.Close()
@@ -61,9 +63,11 @@ func life(e pratique.Event) []pratique.Fact {
 	return []pratique.Fact{
 		fact(&pratique.Resolved{Event: e, Manifest: pratique.Manifest{Subject: subject}}),
 		fact(&pratique.Evaluated{Digest: verdict, Verdict: pratique.Verdict{
-			Subject: subject, Outcome: pratique.Deny, Reasons: []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1"}},
+			Subject: subject, Outcome: pratique.Deny,
+			Reasons: []pratique.Reason{{Rule: "severity", Message: "HIGH CVE-1"}},
 		}}),
-		fact(&pratique.Completed{State: pratique.StateDenied, Ref: e.Ref, Outcome: pratique.Deny, Verdict: verdict}),
+		fact(&pratique.Completed{State: pratique.StateDenied, Ref: e.Ref, Outcome: pratique.Deny,
+			Verdict: verdict}),
 	}
 }
 
@@ -95,7 +99,8 @@ func TestSubmitAndWait(t *testing.T) {
 			if i > 0 {
 				<-next
 			}
-			if err := accepted.ix.Apply(t.Context(), []pratique.Entry{{Seq: uint64(i + 1), Fact: f}}); err != nil {
+			if err := accepted.ix.Apply(t.Context(),
+				[]pratique.Entry{{Seq: uint64(i + 1), Fact: f}}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -105,14 +110,17 @@ func TestSubmitAndWait(t *testing.T) {
 		next <- struct{}{}
 	})
 	<-done
-	if err != nil || !end.Done || end.Outcome != pratique.Deny || end.Reasons[0].Message != "HIGH CVE-1" || end.Verdict != pratique.DigestOf([]byte("verdict")) {
+	if err != nil || !end.Done || end.Outcome != pratique.Deny ||
+		end.Reasons[0].Message != "HIGH CVE-1" || end.Verdict != pratique.DigestOf([]byte("verdict")) {
 		t.Errorf("%+v %v", end, err)
 	}
 	if !slices.Equal(states, []string{"resolved", "evaluated", "denied"}) {
 		t.Errorf("progress %v", states)
 	}
-	for _, name := range []string{subject.Digest.String(), subject.String(), "registry.example/team/app:1.0"} {
-		if i, err := c.Image(t.Context(), name); err != nil || i.Image != subject.String() || i.Outcome != pratique.Deny {
+	for _, name := range []string{subject.Digest.String(), subject.String(),
+		"registry.example/team/app:1.0"} {
+		if i, err := c.Image(t.Context(), name); err != nil || i.Image != subject.String() ||
+			i.Outcome != pratique.Deny {
 			t.Errorf("%s: %+v %v", name, i, err)
 		}
 	}
@@ -128,16 +136,41 @@ func TestProblemsBecomeKinds(t *testing.T) {
 		kind pratique.Kind
 		text string
 	}{
-		"unknown digest": {func() error { _, err := c.Image(t.Context(), subject.Digest.String()); return err }, pratique.NotFound, "nothing is known"},
-		"unknown tag":    {func() error { _, err := c.Image(t.Context(), "registry.example/a:b"); return err }, pratique.NotFound, "(404)"},
-		"not an image":   {func() error { _, err := c.Image(t.Context(), "alpine"); return err }, pratique.Invalid, "registry too"},
-		"bad submission": {func() error { _, err := c.Submit(t.Context(), "alpine", "", 0); return err }, pratique.Invalid, "registry too"},
-		"empty":          {func() error { _, err := c.Submit(t.Context(), "", "", 0); return err }, pratique.Invalid, "body.image"},
-		"rate limited":   {func() error { _, err := c.Submit(t.Context(), "registry.example/a:b", "", 0); return err }, pratique.RateLimited, "(429)"},
-		"no submission":  {func() error { _, err := c.Submission(t.Context(), "no", 0); return err }, pratique.NotFound, ""},
-		"no token":       {func() error { _, err := connect(t, server.URL, "").Image(t.Context(), subject.String()); return err }, pratique.Denied, "token"},
+		"unknown digest": {func() error {
+			_, err := c.Image(t.Context(), subject.Digest.String())
+			return err
+		}, pratique.NotFound, "nothing is known"},
+		"unknown tag": {func() error {
+			_, err := c.Image(t.Context(), "registry.example/a:b")
+			return err
+		}, pratique.NotFound, "(404)"},
+		"not an image": {func() error {
+			_, err := c.Image(t.Context(), "alpine")
+			return err
+		}, pratique.Invalid, "registry too"},
+		"bad submission": {func() error {
+			_, err := c.Submit(t.Context(), "alpine", "", 0)
+			return err
+		}, pratique.Invalid, "registry too"},
+		"empty": {func() error {
+			_, err := c.Submit(t.Context(), "", "", 0)
+			return err
+		}, pratique.Invalid, "body.image"},
+		"rate limited": {func() error {
+			_, err := c.Submit(t.Context(), "registry.example/a:b", "", 0)
+			return err
+		}, pratique.RateLimited, "(429)"},
+		"no submission": {func() error {
+			_, err := c.Submission(t.Context(), "no", 0)
+			return err
+		}, pratique.NotFound, ""},
+		"no token": {func() error {
+			_, err := connect(t, server.URL, "").Image(t.Context(), subject.String())
+			return err
+		}, pratique.Denied, "token"},
 		"reader's token": {func() error {
-			_, err := connect(t, server.URL, "reader-secret-0123456789").Submit(t.Context(), "registry.example/a:b", "", 0)
+			_, err := connect(t, server.URL, "reader-secret-0123456789").Submit(t.Context(),
+				"registry.example/a:b", "", 0)
 			return err
 		}, pratique.Denied, "(403)"},
 		"nobody there": {func() error {
@@ -174,12 +207,14 @@ func TestForeignServers(t *testing.T) {
 			w.WriteHeader(tt.status)
 			_, _ = w.Write([]byte(tt.body)) // the client may have hung up
 		}))
-		if _, err := connect(t, server.URL, "").Image(t.Context(), subject.String()); pratique.KindOf(err) != tt.kind || err == nil {
+		if _, err := connect(t, server.URL, "").Image(t.Context(),
+			subject.String()); pratique.KindOf(err) != tt.kind || err == nil {
 			t.Errorf("%s: %v (%v)", name, err, pratique.KindOf(err))
 		}
 		server.Close()
 	}
-	for _, url := range []string{"", "pratique.example", "ftp://pratique.example", "https://user:pw@pratique.example", "https://pratique.example?x=1", "http://%"} {
+	for _, url := range []string{"", "pratique.example", "ftp://pratique.example",
+		"https://user:pw@pratique.example", "https://pratique.example?x=1", "http://%"} {
 		if _, err := client.New(client.Config{URL: url}); pratique.KindOf(err) != pratique.Invalid {
 			t.Errorf("%q: %v", url, err)
 		}
@@ -200,22 +235,29 @@ func TestWaitGoesOnThroughAnOutage(t *testing.T) {
 	if s, err := connect(t, server.URL, "").Wait(t.Context(), "e", nil); err != nil || !s.Done {
 		t.Error(s, err)
 	}
-	denied := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	denied := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
 	t.Cleanup(denied.Close)
-	if _, err := connect(t, denied.URL, "").Wait(t.Context(), "e", nil); pratique.KindOf(err) != pratique.Denied {
+	if _, err := connect(t, denied.URL, "").Wait(t.Context(), "e",
+		nil); pratique.KindOf(err) != pratique.Denied {
 		t.Errorf("denied: %v", err)
 	}
-	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }))
+	down := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
 	t.Cleanup(down.Close)
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if _, err := connect(t, down.URL, "").Wait(ctx, "e", nil); pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "503") {
+	if _, err := connect(t, down.URL, "").Wait(ctx, "e",
+		nil); pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "503") {
 		t.Errorf("down: %v", err)
 	}
 }
 
-// An ingress whose backends are gone answers 404 to everything, in its own words. That says nothing about a
-// submission that the service knew a moment ago; its own 404 does once it has stood for a while.
+// An ingress whose backends are gone answers 404 to everything, in its own words. That says nothing
+// about a submission that the service knew a moment ago; its own 404 does once it has stood for a
+// while.
 func TestWaitGoesOnThroughForeignAnswers(t *testing.T) {
 	t.Parallel()
 	const working = `{"id":"e","ref":"","state":"resolved","done":false,"links":{"self":""}}`
@@ -227,7 +269,8 @@ func TestWaitGoesOnThroughForeignAnswers(t *testing.T) {
 		{404, "text/html", "<html>default backend - 404"},
 		{404, "application/problem+json", `{"title":"Not Found","status":404}`},
 		{200, "text/html", "<html>we are working on it"},
-		{404, "application/problem+json", `{"type":"urn:pratique:error:not-found","status":404,"detail":"nothing is known about it"}`},
+		{404, "application/problem+json",
+			`{"type":"urn:pratique:error:not-found","status":404,"detail":"nothing is known about it"}`},
 		{200, "application/json", strings.Replace(working, "false", "true", 1)},
 	}
 	var asked atomic.Int32
@@ -253,7 +296,8 @@ func TestWaitGoesOnThroughForeignAnswers(t *testing.T) {
 	}))
 	t.Cleanup(refusing.Close)
 	asked.Store(0)
-	if _, err := connect(t, refusing.URL, "").Wait(t.Context(), "e", nil); pratique.KindOf(err) != pratique.Invalid {
+	if _, err := connect(t, refusing.URL, "").Wait(t.Context(), "e",
+		nil); pratique.KindOf(err) != pratique.Invalid {
 		t.Errorf("the service's own refusal: %v", err)
 	}
 }
@@ -263,44 +307,52 @@ type reconciler struct{ asked [][]pratique.Repository }
 
 func (r *reconciler) Request(repos []pratique.Repository) ([]pratique.Repository, error) {
 	if len(repos) > 0 && repos[0] != subject.Repository {
-		return nil, pratique.Errorf(pratique.Invalid, "request reconciliation", "%s is not configured", repos[0])
+		return nil, pratique.Errorf(pratique.Invalid, "request reconciliation",
+			"%s is not configured", repos[0])
 	}
 	r.asked = append(r.asked, repos)
 	return []pratique.Repository{subject.Repository}, nil
 }
 
 func (r *reconciler) Status() []api.Reconciliation {
-	return []api.Reconciliation{{Repository: subject.Repository.String(), State: "waiting", News: len(r.asked)}}
+	return []api.Reconciliation{{Repository: subject.Repository.String(), State: "waiting",
+		News: len(r.asked)}}
 }
 
 func TestReconcile(t *testing.T) {
 	t.Parallel()
 	sweeps := &reconciler{}
 	server := httptest.NewServer(api.New(api.Config{
-		Reconcile: sweeps, Auth: api.Auth{Tokens: []api.Token{{Name: "ci", Secret: secret, Submit: true}}},
+		Reconcile: sweeps,
+		Auth:      api.Auth{Tokens: []api.Token{{Name: "ci", Secret: secret, Submit: true}}},
 	}))
 	t.Cleanup(server.Close)
 	c := connect(t, server.URL, secret)
 	for i, names := range [][]string{nil, {}, {subject.Repository.String()}} {
 		got, err := c.Reconcile(t.Context(), names)
-		if err != nil || len(got) != 1 || got[0].Repository != subject.Repository.String() || got[0].State != "waiting" || got[0].News != i || len(sweeps.asked[i]) != len(names) {
+		if err != nil || len(got) != 1 || got[0].Repository != subject.Repository.String() ||
+			got[0].State != "waiting" || got[0].News != i || len(sweeps.asked[i]) != len(names) {
 			t.Errorf("%v: %+v %v, asked for %v", names, got, err, sweeps.asked)
 		}
 	}
 	if got, err := c.Reconciliations(t.Context()); err != nil || len(got) != 1 || got[0].News != 3 {
 		t.Errorf("%+v %v", got, err)
 	}
-	for name, kind := range map[string]pratique.Kind{"registry.example/unknown": pratique.Invalid, "alpine": pratique.Invalid} {
-		if _, err := c.Reconcile(t.Context(), []string{name}); pratique.KindOf(err) != kind || !strings.Contains(err.Error(), "(422)") {
+	for name, kind := range map[string]pratique.Kind{"registry.example/unknown": pratique.Invalid,
+		"alpine": pratique.Invalid} {
+		if _, err := c.Reconcile(t.Context(), []string{name}); pratique.KindOf(err) != kind ||
+			!strings.Contains(err.Error(), "(422)") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	without := serve(t, nil)
 	_, err := connect(t, without.URL, secret).Reconcile(t.Context(), nil)
-	if pratique.KindOf(err) != pratique.NotFound || !strings.Contains(err.Error(), "no repositories are configured") {
+	if pratique.KindOf(err) != pratique.NotFound ||
+		!strings.Contains(err.Error(), "no repositories are configured") {
 		t.Error(err)
 	}
-	if _, err := connect(t, server.URL, "").Reconciliations(t.Context()); pratique.KindOf(err) != pratique.Denied {
+	if _, err := connect(t, server.URL,
+		"").Reconciliations(t.Context()); pratique.KindOf(err) != pratique.Denied {
 		t.Error(err)
 	}
 }

@@ -1,5 +1,5 @@
-// Package blobtest has what a bucket of documents has to do. A [ledger.Bucket] for another object store is accepted if
-// [Run] passes:
+// Package blobtest has what a bucket of documents has to do. A [ledger.Bucket] for another object
+// store is accepted if [Run] passes:
 //
 //   - What was written is read back byte for byte, whatever the bytes are, and the last write counts.
 //   - A digest that nothing was written for is NotFound, and bytes beyond the reader's bound are Corrupt.
@@ -22,8 +22,9 @@
 //		})
 //	}
 //
-// The outer function makes an empty place. The inner one opens it, and may be called several times for one place: two open
-// buckets stand for two processes. The suite closes no bucket: use [testing.T.Cleanup].
+// The outer function makes an empty place. The inner one opens it, and may be called several times
+// for one place: two open buckets stand for two processes. The suite closes no bucket: use
+// [testing.T.Cleanup].
 package blobtest
 
 import (
@@ -106,7 +107,8 @@ func noise(size int) []byte {
 
 func readsBack(w *world) {
 	for name, content := range map[string][]byte{
-		"nothing": nil, "one byte": []byte("x"), "zeros": make([]byte, 100), "lines": []byte("a\r\nb\n"), "much": noise(3 << 20),
+		"nothing": nil, "one byte": []byte("x"), "zeros": make([]byte, 100),
+		"lines": []byte("a\r\nb\n"), "much": noise(3 << 20),
 	} {
 		w.write(w, digest(name), content)
 		w.reads(w, digest(name), content)
@@ -115,7 +117,8 @@ func readsBack(w *world) {
 
 func lastWrite(w *world) {
 	d := digest("app")
-	for _, content := range [][]byte{[]byte("a long first one"), []byte("short"), nil, []byte("a long last one")} {
+	for _, content := range [][]byte{[]byte("a long first one"), []byte("short"), nil,
+		[]byte("a long last one")} {
 		w.write(w, d, content)
 		w.reads(w, d, content)
 	}
@@ -148,7 +151,8 @@ func canceled(w *world) {
 	if err := w.Write(ended, d, []byte("late")); err == nil {
 		w.Error("written again without an error")
 	}
-	if got, err := w.Read(ended, d, 100); err == nil && string(got) != "in time" || pratique.KindOf(err).Permanent() {
+	if got, err := w.Read(ended, d, 100); err == nil && string(got) != "in time" ||
+		pratique.KindOf(err).Permanent() {
 		w.Errorf("read %q, %v; want an error that may pass, if any", got, err)
 	}
 	w.reads(w, d, []byte("in time"))

@@ -28,14 +28,16 @@ func (w *world) putsAndGets(b *ledger.Blobs, document []byte) {
 			w.Fatalf("put %d bytes: %s, %v", len(document), d, err)
 		}
 	}
-	if got, err := b.Get(w.Context(), pratique.DigestOf(document)); err != nil || !bytes.Equal(got, document) {
+	if got, err := b.Get(w.Context(), pratique.DigestOf(document)); err != nil ||
+		!bytes.Equal(got, document) {
 		w.Errorf("got %d bytes, want %d: %v", len(got), len(document), err)
 	}
 }
 
 func documents(w *world) {
 	b := w.blobs()
-	for _, document := range [][]byte{nil, []byte("x"), []byte(`{"a":1}`), bytes.Repeat([]byte("0123456789"), limit/10)} {
+	for _, document := range [][]byte{nil, []byte("x"), []byte(`{"a":1}`),
+		bytes.Repeat([]byte("0123456789"), limit/10)} {
 		w.putsAndGets(b, document)
 	}
 	for _, d := range []pratique.Digest{{}, digest("never put")} {

@@ -1,5 +1,5 @@
-// Package adapter fits adapters to the contracts of the pipeline and the API, a few lines each, so that neither side
-// knows the other.
+// Package adapter fits adapters to the contracts of the pipeline and the API, a few lines each, so
+// that neither side knows the other.
 package adapter
 
 import (
@@ -26,7 +26,8 @@ func (i Images) Fetch(ctx context.Context, s pratique.Subject) (layers.Image, fu
 	return i.Layers.Image(ctx, i.Registry, s)
 }
 
-// Parser is the pool of child processes that parse images, and the one of those that match and never see one.
+// Parser is the pool of child processes that parse images, and the one of those that match and
+// never see one.
 type Parser struct {
 	*inspector.Pool
 	Matcher *inspector.Pool
@@ -35,7 +36,8 @@ type Parser struct {
 }
 
 // Match implements [inspecting.Parser].
-func (p Parser) Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
+func (p Parser) Match(ctx context.Context, parts []pratique.Inventory,
+	db scanner.DatabaseDir) ([]pratique.Report, error) {
 	return p.Matcher.Match(ctx, parts, db)
 }
 
@@ -74,6 +76,7 @@ func (r Rules) Evaluate(ctx context.Context, e attesting.Evidence) (pratique.Dec
 }
 
 // Worst implements [attesting.Policy].
-func (Rules) Worst(all []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
+func (Rules) Worst(all []pratique.PlatformDecision,
+	uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error) {
 	return policy.Worst(all, uninspected)
 }

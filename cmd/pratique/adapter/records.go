@@ -39,7 +39,8 @@ func (d Deployed) Deployed(ctx context.Context, visit func(pratique.Record) erro
 	}
 }
 
-// Record is what the index has of a subject; false if it was never evaluated, or its work is under way.
+// Record is what the index has of a subject; false if it was never evaluated, or its work is under
+// way.
 func Record(ix *index.Index, s pratique.Subject) (pratique.Record, bool, error) {
 	records, err := ix.Images(s.Digest)
 	if pratique.KindOf(err) == pratique.NotFound {
@@ -56,7 +57,8 @@ func Record(ix *index.Index, s pratique.Subject) (pratique.Record, bool, error) 
 // Ages reads when images were built from the facts about them.
 type Ages struct{ Ledger *ledger.Ledger }
 
-// Created implements [deploy.Ages]. An index is as old as the first of its platforms that says something.
+// Created implements [deploy.Ages]. An index is as old as the first of its platforms that says
+// something.
 func (a Ages) Created(ctx context.Context, s pratique.Subject) (time.Time, error) {
 	f, ok, err := a.Ledger.Last(ctx, s, pratique.FactInspected)
 	if err != nil || !ok {

@@ -1,4 +1,5 @@
-// Package child is the process that parses images: the command line that starts it, and what it runs.
+// Package child is the process that parses images: the command line that starts it, and what it
+// runs.
 package child
 
 import (
@@ -66,9 +67,11 @@ func New() *cobra.Command {
 			}
 			defer scan.Close()
 			if matchOnly {
-				return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout, inspector.Child{Matcher: scan, Fingerprint: fingerprint})
+				return inspector.Serve(cmd.Context(), os.Stdin, os.Stdout,
+					inspector.Child{Matcher: scan, Fingerprint: fingerprint})
 			}
-			child := inspector.Child{Analyzer: scan, Matcher: scan, Trees: trees, Fingerprint: fingerprint}
+			child := inspector.Child{Analyzer: scan, Matcher: scan, Trees: trees,
+				Fingerprint: fingerprint}
 			if child.Generator, child.Full, err = generators(cmd.Context(), trees, fullOnly); err != nil {
 				return err
 			}
@@ -85,7 +88,8 @@ func New() *cobra.Command {
 
 // generators are the one that makes SBOMs, and the one that checks it; nil if there is nothing to
 // check. They build the license scanner, before the first image comes.
-func generators(ctx context.Context, trees *filetree.Cache, fullOnly bool) (generator, full sbom.Generator, err error) {
+func generators(ctx context.Context, trees *filetree.Cache, fullOnly bool) (generator,
+	full sbom.Generator, err error) {
 	plain, err := syft.New(trees)
 	if err != nil {
 		return nil, nil, err

@@ -1,4 +1,5 @@
-// Package cli puts the verbs together to one command. It is importable, so that tests can run it in a process of their own.
+// Package cli puts the verbs together to one command. It is importable, so that tests can run it in
+// a process of their own.
 package cli
 
 import (
@@ -22,7 +23,8 @@ import (
 
 // Main runs the command line of this process, and ends it.
 func Main() {
-	_ = confine.SealDescriptors() // where it cannot be done, children that parse images see to it themselves
+	// where it cannot be done, children that parse images see to it themselves
+	_ = confine.SealDescriptors()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the program at once
 	err := New().ExecuteContext(ctx)
@@ -54,8 +56,11 @@ Start here:
 	root.SetOut(display.Text(os.Stdout))
 	root.SetErr(display.Text(os.Stderr))
 	root.AddCommand(
-		newServe(), remote.NewSubmit(), remote.NewWhy(), local.NewDemo(), scan.New(), remote.NewJobs(), remote.NewCancel(), remote.NewRequeue(), local.NewWebhook(), remote.NewReconcile(),
-		local.NewConfig(), local.NewKey(), local.NewPolicy(), local.NewProjections(), db.New(), child.New(),
+		newServe(), remote.NewSubmit(), remote.NewWhy(), local.NewDemo(), scan.New(),
+		remote.NewJobs(), remote.NewCancel(), remote.NewRequeue(), local.NewWebhook(),
+		remote.NewReconcile(),
+		local.NewConfig(), local.NewKey(), local.NewPolicy(), local.NewProjections(), db.New(),
+		child.New(),
 	)
 	return root
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/pratique-dev/pratique/cmd/pratique/settings"
 )
 
-// TestDefaultServer: verbs that are not told where the service is ask where it listens if it was not told either.
+// TestDefaultServer: verbs that are not told where the service is ask where it listens if it was
+// not told either.
 func TestDefaultServer(t *testing.T) {
 	t.Setenv("PRATIQUE_URL", "")
 	for _, verb := range []string{"submit", "why", "jobs", "cancel", "requeue", "reconcile"} {

@@ -10,7 +10,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestCLIPage: docs/cli.md has a section for every verb, and names the flags that it has and no others.
+// TestCLIPage: docs/cli.md has a section for every verb, and names the flags that it has and no
+// others.
 func TestCLIPage(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/cli.md")
 	if err != nil {

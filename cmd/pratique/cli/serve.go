@@ -51,13 +51,15 @@ SIGKILL loses nothing: an event that was answered with 202 is taken up again at 
 		},
 	}
 	serve.Flags().StringVarP(&file, "config", "c", "", "configuration file")
-	serve.Flags().StringVar(&databaseDir, "db-dir", "", "directory with trivy.db and metadata.json, in place of database.sources")
+	serve.Flags().StringVar(&databaseDir, "db-dir", "",
+		"directory with trivy.db and metadata.json, in place of database.sources")
 	return serve
 }
 
 // NewLogger logs as the configuration says, and nothing that a terminal would obey.
 func NewLogger(c config.Log, w io.Writer) *slog.Logger {
-	levels := map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn, "error": slog.LevelError}
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "warn": slog.LevelWarn,
+		"error": slog.LevelError}
 	options := &slog.HandlerOptions{Level: levels[c.Level]} // info is the zero level
 	if c.Format == "json" {
 		return slog.New(slog.NewJSONHandler(display.JSON(w), options))
@@ -70,7 +72,8 @@ func Serve(ctx context.Context, conf config.Config, log *slog.Logger, h service.
 	done := make(chan struct{})
 	defer close(done)
 	go endAfterGrace(ctx, done, func() {
-		log.LogAttrs(context.WithoutCancel(ctx), slog.LevelError, "not everything stopped in time: the process ends, and the next start goes on",
+		log.LogAttrs(context.WithoutCancel(ctx), slog.LevelError,
+			"not everything stopped in time: the process ends, and the next start goes on",
 			slog.Duration("grace", service.StopGrace))
 		os.Exit(verb.Unknown)
 	})
@@ -88,7 +91,8 @@ func Serve(ctx context.Context, conf config.Config, log *slog.Logger, h service.
 	return nil
 }
 
-// endAfterGrace calls end if what was told to stop by ctx is not done in time: something does not observe its context.
+// endAfterGrace calls end if what was told to stop by ctx is not done in time: something does not
+// observe its context.
 func endAfterGrace(ctx context.Context, done <-chan struct{}, end func()) {
 	select {
 	case <-ctx.Done():

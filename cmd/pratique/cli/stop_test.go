@@ -9,7 +9,8 @@ import (
 	"github.com/pratique-dev/pratique/cmd/pratique/service"
 )
 
-// TestServiceThatDoesNotStopIsEnded: the process ends within the grace, whatever does not observe its context.
+// TestServiceThatDoesNotStopIsEnded: the process ends within the grace, whatever does not observe
+// its context.
 func TestServiceThatDoesNotStopIsEnded(t *testing.T) {
 	for name, c := range map[string]struct {
 		stopsAfter time.Duration

@@ -26,7 +26,8 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// outageConfig has no targets: each event ends with its verdict, and what is under test is that it has one.
+// outageConfig has no targets: each event ends with its verdict, and what is under test is that it
+// has one.
 const outageConfig = `
 dataDir: {{.Dir}}/disk/data
 listen: {{.Listen}}
@@ -51,8 +52,8 @@ func newOutageLine(t testing.TB, extra string) *line {
 	return l
 }
 
-// TestAcknowledgedSurvivesKill kills the service at random moments under load: what was answered with 2xx ends in a
-// verdict, once.
+// TestAcknowledgedSurvivesKill kills the service at random moments under load: what was answered
+// with 2xx ends in a verdict, once.
 func TestAcknowledgedSurvivesKill(t *testing.T) {
 	// Killing a process leaves the disk's cache alone, so syncing would only take time.
 	l := newOutageLine(t, "queue: {noSync: true}\n")
@@ -62,8 +63,8 @@ func TestAcknowledgedSurvivesKill(t *testing.T) {
 	})
 }
 
-// TestAcknowledgedSurvivesPowerCut does the same to the machine: each time what was written and not synced is lost, or
-// torn.
+// TestAcknowledgedSurvivesPowerCut does the same to the machine: each time what was written and not
+// synced is lost, or torn.
 func TestAcknowledgedSurvivesPowerCut(t *testing.T) {
 	l := newOutageLine(t, "")
 	disk, err := powercut.Mount(filepath.Join(l.dir, "disk"))
@@ -107,10 +108,12 @@ func seed(t testing.TB) uint64 {
 	return s
 }
 
-// outages runs the service under load, has it fail n times, lets it finish in peace, and looks at the ledger.
+// outages runs the service under load, has it fail n times, lets it finish in peace, and looks at
+// the ledger.
 func (l *line) outages(n int, fail func(*process)) {
 	t := l.t
-	// A job that was under way at several outages in a row would be given up: the service must take it for the cause.
+	// A job that was under way at several outages in a row would be given up: the service must take
+	// it for the cause.
 	l.env = append(l.env, envAttempts+"=1000000")
 	load := l.load(l.push("team/app:1.0", l.build(images.Clean())))
 	r := rand.New(rand.NewPCG(seed(t), 2))
@@ -118,7 +121,8 @@ func (l *line) outages(n int, fail func(*process)) {
 		p := l.start("never")
 		// From the middle of starting to the middle of work.
 		before := load.acked.Load()
-		for deadline := time.Now().Add(patience); i%3 != 0 && load.acked.Load() == before; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(patience); i%3 != 0 &&
+			load.acked.Load() == before; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("outage %d: nothing was acknowledged; the service said:\n%s", i, p.log.String())
 			}
@@ -133,14 +137,16 @@ func (l *line) outages(n int, fail func(*process)) {
 	}
 	last := l.start("never")
 	before := load.acked.Load()
-	for deadline := time.Now().Add(patience); load.acked.Load() == before && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); load.acked.Load() == before &&
+		time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	acked := load.stop()
 	l.awaitIdle()
 	last.stop()
 	lost, twice := l.missing(acked)
-	t.Logf("%d outages, %d pushes acknowledged, %d requests: %d lost, %d evaluated twice", n, len(acked), load.requests.Load(), len(lost), len(twice))
+	t.Logf("%d outages, %d pushes acknowledged, %d requests: %d lost, %d evaluated twice", n,
+		len(acked), load.requests.Load(), len(lost), len(twice))
 	if len(lost) > 0 || len(twice) > 0 || len(acked) < n {
 		t.Errorf("lost %v, evaluated twice %v", lost, twice)
 	}
@@ -150,7 +156,8 @@ const loadBody = `{"events":[{"id":"id-%[1]s","timestamp":"2026-03-09T14:44:26.4
  "target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"%[2]s","size":708,"repository":"team/app","tag":"%[1]s"},
  "request":{"host":"%[3]s","method":"PUT"},"actor":{"name":"ci"}}]}`
 
-// load reports pushes as a registry does that never gives up: each under one id until it is acknowledged.
+// load reports pushes as a registry does that never gives up: each under one id until it is
+// acknowledged.
 type load struct {
 	cancel   func()
 	senders  sync.WaitGroup
@@ -230,7 +237,8 @@ func (l *line) awaitIdle() {
 		for _, q := range about.Queues {
 			waiting += q.Total
 		}
-		if err == nil && len(about.Queues) > 0 && about.Outbox != nil && waiting+about.Outbox.Waiting+about.Outbox.Unresolved == 0 {
+		if err == nil && len(about.Queues) > 0 && about.Outbox != nil &&
+			waiting+about.Outbox.Waiting+about.Outbox.Unresolved == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -248,10 +256,12 @@ func getJSON(url string, into any) error {
 	return json.NewDecoder(response.Body).Decode(into)
 }
 
-// missing reads the ledger of the stopped service, and returns the tags whose push has no end, and those with two.
+// missing reads the ledger of the stopped service, and returns the tags whose push has no end, and
+// those with two.
 func (l *line) missing(acked []string) (lost, twice []string) {
 	l.t.Helper()
-	server, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: filepath.Join(l.dir, "disk", "data", "nats")})
+	server, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: filepath.Join(l.dir, "disk",
+		"data", "nats")})
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -277,7 +287,10 @@ func (l *line) missing(acked []string) (lost, twice []string) {
 			if e.Fact.Kind() == pratique.FactCompleted {
 				ends[pratique.As[pratique.Completed](e.Fact).Ref.Tag]++
 				if pratique.As[pratique.Completed](e.Fact).State != pratique.StateAllowed {
-					l.t.Errorf("%s ended as %s: %s", pratique.As[pratique.Completed](e.Fact).Ref.Tag, pratique.As[pratique.Completed](e.Fact).State, pratique.As[pratique.Completed](e.Fact).Detail)
+					l.t.Errorf("%s ended as %s: %s",
+						pratique.As[pratique.Completed](e.Fact).Ref.Tag,
+						pratique.As[pratique.Completed](e.Fact).State,
+						pratique.As[pratique.Completed](e.Fact).Detail)
 				}
 			}
 			if e.Seq >= end {

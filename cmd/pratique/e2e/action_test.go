@@ -52,9 +52,11 @@ func TestAction(t *testing.T) {
 	} {
 		t.Run(tt.tag, func(t *testing.T) {
 			image := l.registry.Host() + "/team/app:" + tt.tag
-			inputs := map[string]string{"server-url": l.baseURL, "token": l.token, "image": image, "timeout": "1m"}
+			inputs := map[string]string{"server-url": l.baseURL, "token": l.token, "image": image,
+				"timeout": "1m"}
 			outputs, summary, status := runAction(t, a, inputs)
-			if status != tt.status || outputs["decision"] != tt.decision || !strings.Contains(summary, tt.summary) {
+			if status != tt.status || outputs["decision"] != tt.decision ||
+				!strings.Contains(summary, tt.summary) {
 				t.Errorf("status %d, outputs %v, summary:\n%s", status, outputs, summary)
 			}
 			for name, output := range a.Outputs {
@@ -76,14 +78,17 @@ func TestActionWithoutService(t *testing.T) {
 	if err := yaml.Unmarshal(content, &a); err != nil {
 		t.Fatal(err)
 	}
-	inputs := map[string]string{"server-url": "http://127.0.0.1:1", "token": "none-of-your-business", "image": "r.example.com/a:1", "timeout": "5s"}
+	inputs := map[string]string{"server-url": "http://127.0.0.1:1",
+		"token": "none-of-your-business", "image": "r.example.com/a:1", "timeout": "5s"}
 	outputs, summary, status := runAction(t, a, inputs)
-	if status != verb.Unknown || outputs["decision"] != "failed" || !strings.Contains(summary, "Could not find out") {
+	if status != verb.Unknown || outputs["decision"] != "failed" ||
+		!strings.Contains(summary, "Could not find out") {
 		t.Errorf("status %d, outputs %v, summary:\n%s", status, outputs, summary)
 	}
 }
 
-func runAction(t *testing.T, a action, inputs map[string]string) (outputs map[string]string, summary string, status int) {
+func runAction(t *testing.T, a action, inputs map[string]string) (outputs map[string]string,
+	summary string, status int) {
 	t.Helper()
 	dir := t.TempDir()
 	self, err := os.Executable()
@@ -91,11 +96,14 @@ func runAction(t *testing.T, a action, inputs map[string]string) (outputs map[st
 		t.Fatal(err)
 	}
 	// The test binary is pratique on the path of this runner.
-	writeExecutable(t, filepath.Join(dir, "bin", "pratique"), "#!/bin/sh\n"+envMain+"=1 exec '"+self+"' \"$@\"\n")
+	writeExecutable(t, filepath.Join(dir, "bin", "pratique"), "#!/bin/sh\n"+envMain+"=1 exec '"+
+		self+"' \"$@\"\n")
 	for _, step := range a.Runs.Steps {
-		command := exec.CommandContext(t.Context(), step.Shell, "--noprofile", "--norc", "-eo", "pipefail", "-c", step.Run)
+		command := exec.CommandContext(t.Context(), step.Shell, "--noprofile", "--norc", "-eo",
+			"pipefail", "-c", step.Run)
 		command.Env = []string{
-			"PATH=" + filepath.Join(dir, "bin") + ":/usr/bin:/bin", "RUNNER_TEMP=" + dir, "GITHUB_ACTION_PATH=/nowhere",
+			"PATH=" + filepath.Join(dir, "bin") + ":/usr/bin:/bin", "RUNNER_TEMP=" + dir,
+			"GITHUB_ACTION_PATH=/nowhere",
 			"GITHUB_PATH=" + filepath.Join(dir, "path"), "GITHUB_OUTPUT=" + filepath.Join(dir, "output"),
 			"GITHUB_STEP_SUMMARY=" + filepath.Join(dir, "summary"),
 		}

@@ -14,8 +14,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 )
 
-// TestAnalysesOutliveTheService shows that what was found in a layer is used after a restart, and for another image:
-// the test forges a version in the stored analysis, and Syft, which reads the layer itself, disagrees with it.
+// TestAnalysesOutliveTheService shows that what was found in a layer is used after a restart, and
+// for another image: the test forges a version in the stored analysis, and Syft, which reads the
+// layer itself, disagrees with it.
 func TestAnalysesOutliveTheService(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -35,7 +36,8 @@ func TestAnalysesOutliveTheService(t *testing.T) {
 		}
 		forged++
 		key, _, _ := strings.Cut(filepath.Base(file), "-")
-		if err := os.WriteFile(filepath.Join(filepath.Dir(file), key+"-"+pratique.DigestOf(lie).Hex()), lie, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(file), key+"-"+
+			pratique.DigestOf(lie).Hex()), lie, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Remove(file); err != nil {
@@ -54,7 +56,8 @@ func TestAnalysesOutliveTheService(t *testing.T) {
 	}
 }
 
-// TestDamagedAnalysesAreMadeAgain spoils every stored analysis; the answer is the same, and they are back.
+// TestDamagedAnalysesAreMadeAgain spoils every stored analysis; the answer is the same, and they
+// are back.
 func TestDamagedAnalysesAreMadeAgain(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -76,7 +79,8 @@ func TestDamagedAnalysesAreMadeAgain(t *testing.T) {
 	}
 	whole := 0
 	for _, file := range analysisFiles(t, l) {
-		if body, err := os.ReadFile(file); err == nil && strings.HasSuffix(file, pratique.DigestOf(body).Hex()) {
+		if body, err := os.ReadFile(file); err == nil &&
+			strings.HasSuffix(file, pratique.DigestOf(body).Hex()) {
 			whole++
 		}
 	}
@@ -95,7 +99,8 @@ func analysisFiles(t *testing.T, l *line) []string {
 	return files
 }
 
-// TestSecretsAreDenied pushes an image with a token, which has no vulnerability, to a service that looks for secrets.
+// TestSecretsAreDenied pushes an image with a token, which has no vulnerability, to a service that
+// looks for secrets.
 func TestSecretsAreDenied(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{inspect: "scanners: [licenses, secrets]", policy: "  blockSecrets: true"})
@@ -111,7 +116,8 @@ func TestSecretsAreDenied(t *testing.T) {
 		t.Fatal(err)
 	}
 	image := l.awaitState(l.push("team/app:2.0", leaky), pratique.StateDenied)
-	if len(image.Verdict.Reasons) != 1 || image.Verdict.Reasons[0].Rule != "secret" || !strings.Contains(image.Verdict.Reasons[0].Message, "/srv/env, line 1") {
+	if len(image.Verdict.Reasons) != 1 || image.Verdict.Reasons[0].Rule != "secret" ||
+		!strings.Contains(image.Verdict.Reasons[0].Message, "/srv/env, line 1") {
 		t.Errorf("reasons %+v", image.Verdict.Reasons)
 	}
 	if s := image.Extras; s == nil || s.Secrets != 1 || s.Licenses == 0 || len(s.Kinds) != 2 {
@@ -119,7 +125,8 @@ func TestSecretsAreDenied(t *testing.T) {
 	}
 	raw := l.get(image.Links.Extras)
 	var found pratique.Extras
-	if err := json.Unmarshal(raw, &found); err != nil || len(found.Secrets) != 1 || !strings.Contains(found.Secrets[0].Match, "****") {
+	if err := json.Unmarshal(raw, &found); err != nil || len(found.Secrets) != 1 ||
+		!strings.Contains(found.Secrets[0].Match, "****") {
 		t.Errorf("%s, error %v", raw, err)
 	}
 	// Nowhere but in the layer is the token itself.
@@ -129,7 +136,8 @@ func TestSecretsAreDenied(t *testing.T) {
 		}
 	}
 	for _, dir := range []string{"analyses", "nats"} {
-		err := filepath.WalkDir(filepath.Join(l.dir, "data", dir), func(path string, d os.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(l.dir, "data", dir), func(path string, d os.DirEntry,
+			err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}

@@ -46,13 +46,19 @@ func TestHostileNotifications(t *testing.T) {
 	}{
 		{"100 MB", io.LimitReader(zeros{}, 100<<20), nil, []int{200, 0}},
 		{"wrong JSON", strings.NewReader(`{"events":[{`), nil, []int{200}},
-		{"forged host", strings.NewReader(notification("evil.example.com", "team/app", "1", digest)), nil, []int{200}},
-		{"repository not allowed", strings.NewReader(notification(host, "other/app", "1", digest)), nil, []int{200}},
-		{"path tricks in the tag", strings.NewReader(notification(host, "team/app", "../../x", digest)), nil, []int{200}},
-		{"no secret", strings.NewReader(notification(host, "team/app", "1", digest)), map[string]string{"Authorization": ""}, []int{401}},
-		{"wrong secret", strings.NewReader(notification(host, "team/app", "1", digest)), map[string]string{"Authorization": "Bearer wrong-wrong-wrong"}, []int{401}},
+		{"forged host", strings.NewReader(notification("evil.example.com", "team/app", "1",
+			digest)), nil, []int{200}},
+		{"repository not allowed", strings.NewReader(notification(host, "other/app", "1", digest)),
+			nil, []int{200}},
+		{"path tricks in the tag",
+			strings.NewReader(notification(host, "team/app", "../../x", digest)), nil, []int{200}},
+		{"no secret", strings.NewReader(notification(host, "team/app", "1", digest)),
+			map[string]string{"Authorization": ""}, []int{401}},
+		{"wrong secret", strings.NewReader(notification(host, "team/app", "1", digest)),
+			map[string]string{"Authorization": "Bearer wrong-wrong-wrong"}, []int{401}},
 		{"compressed", strings.NewReader("x"), map[string]string{"Content-Encoding": "gzip"}, []int{415}},
-		{"pull", strings.NewReader(strings.Replace(notification(host, "team/app", "1", digest), `"push"`, `"pull"`, 1)), nil, []int{200}},
+		{"pull", strings.NewReader(strings.Replace(notification(host, "team/app", "1", digest),
+			`"push"`, `"pull"`, 1)), nil, []int{200}},
 	}
 	for _, tt := range tests {
 		got := l.post(tt.body, tt.header)
@@ -64,7 +70,8 @@ func TestHostileNotifications(t *testing.T) {
 			t.Errorf("%s: status %d, want one of %v", tt.name, got, tt.want)
 		}
 	}
-	// What was dropped without being ignored on purpose is on record, and an honest push still works.
+	// What was dropped without being ignored on purpose is on record, and an honest push still
+	// works.
 	l.awaitState(l.push("team/app:1.0", l.build(images.Clean())), pratique.StateDeployed)
 	if l.commits() != 2 {
 		t.Errorf("%d commits", l.commits())
@@ -81,11 +88,13 @@ func TestVanishedImage(t *testing.T) {
 	l := newLine(t, lineOptions{})
 	l.serve()
 	digest := pratique.DigestOf([]byte("vanished"))
-	if status := l.post(strings.NewReader(notification(l.registry.Host(), "team/app", "1.0", digest)), nil); status != http.StatusAccepted {
+	if status := l.post(strings.NewReader(notification(l.registry.Host(), "team/app", "1.0",
+		digest)), nil); status != http.StatusAccepted {
 		t.Fatalf("status %d", status)
 	}
 	image := l.awaitState(digest, pratique.StateFailed)
-	if image.Failure.Kind != pratique.NotFound || !image.Failure.Final || image.Failure.Stage != "inspect" {
+	if image.Failure.Kind != pratique.NotFound || !image.Failure.Final ||
+		image.Failure.Stage != "inspect" {
 		t.Errorf("failure %+v", image.Failure)
 	}
 	l.noCommit()
@@ -105,7 +114,8 @@ func TestLayerThatDoesNotMatch(t *testing.T) {
 	forged.Store("")
 	l := newLine(t, lineOptions{wrap: func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if digest, _ := forged.Load().(string); digest != "" && r.Method == http.MethodGet && strings.HasSuffix(r.URL.Path, digest) {
+			if digest, _ := forged.Load().(string); digest != "" && r.Method == http.MethodGet &&
+				strings.HasSuffix(r.URL.Path, digest) {
 				_, _ = io.WriteString(w, "these are other bytes")
 				return
 			}
@@ -136,8 +146,10 @@ func TestNotAnImage(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
-	chart := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), "application/vnd.cncf.helm.config.v1+json")
-	chart, err := mutate.AppendLayers(chart, static.NewLayer([]byte("chart"), "application/vnd.cncf.helm.chart.content.v1.tar+gzip"))
+	chart := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1),
+		"application/vnd.cncf.helm.config.v1+json")
+	chart, err := mutate.AppendLayers(chart, static.NewLayer([]byte("chart"),
+		"application/vnd.cncf.helm.chart.content.v1.tar+gzip"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,14 +160,16 @@ func TestNotAnImage(t *testing.T) {
 	l.noCommit()
 }
 
-// TestDatabaseComesLate has no database at first. The push waits, and is evaluated when there is one.
+// TestDatabaseComesLate has no database at first. The push waits, and is evaluated when there is
+// one.
 func TestDatabaseComesLate(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true})
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
 	image := l.await(digest, "a failed attempt", func(i api.Image) bool { return i.Failure != nil })
-	if image.Failure.Final || image.Failure.Kind != pratique.Unavailable || !strings.Contains(image.Failure.Message, "database") {
+	if image.Failure.Final || image.Failure.Kind != pratique.Unavailable ||
+		!strings.Contains(image.Failure.Message, "database") {
 		t.Errorf("failure %+v", image.Failure)
 	}
 	l.noCommit()
@@ -180,7 +194,8 @@ func TestDatabaseTooOld(t *testing.T) {
 	l.noCommit()
 }
 
-// TestRefusedPush has a protected branch at first. The change waits, and is made when the branch lets it.
+// TestRefusedPush has a protected branch at first. The change waits, and is made when the branch
+// lets it.
 func TestRefusedPush(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -189,7 +204,8 @@ func TestRefusedPush(t *testing.T) {
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
 	image := l.await(digest, "a refused push", func(i api.Image) bool { return i.Failure != nil })
-	if image.Failure.Stage != "deploy" || image.Failure.Kind != pratique.Denied || !strings.Contains(image.Failure.Message, "main is protected") {
+	if image.Failure.Stage != "deploy" || image.Failure.Kind != pratique.Denied ||
+		!strings.Contains(image.Failure.Message, "main is protected") {
 		t.Errorf("failure %+v", image.Failure)
 	}
 	l.noCommit()
@@ -208,7 +224,8 @@ func TestConfigRepositoryMovedOn(t *testing.T) {
 	l := newLine(t, lineOptions{})
 	l.serve()
 	l.awaitState(l.push("team/app:1.0", l.build(images.Clean())), pratique.StateDeployed)
-	if _, err := l.git.Advance(t.Context(), "config", "Somebody else's change", map[string]string{"other.txt": "x\n"}); err != nil {
+	if _, err := l.git.Advance(t.Context(), "config", "Somebody else's change",
+		map[string]string{"other.txt": "x\n"}); err != nil {
 		t.Fatal(err)
 	}
 	spec := images.Clean()
@@ -224,8 +241,8 @@ func TestConfigRepositoryMovedOn(t *testing.T) {
 	}
 }
 
-// TestForgedSummary lets somebody who can write to the registry, but has not the key, replace the attestations
-// between attesting and deploying.
+// TestForgedSummary lets somebody who can write to the registry, but has not the key, replace the
+// attestations between attesting and deploying.
 func TestForgedSummary(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -240,7 +257,9 @@ func TestForgedSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	forged := static.NewLayer([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{"keyid":"","sig":"AA=="}]}`), "application/vnd.dsse.envelope.v1+json")
-	image, err := mutate.Append(empty.Image, mutate.Addendum{Layer: forged, Annotations: map[string]string{"predicateType": pratique.PredicateVSA, "dev.cosignproject.cosign/signature": ""}})
+	image, err := mutate.Append(empty.Image, mutate.Addendum{Layer: forged,
+		Annotations: map[string]string{"predicateType": pratique.PredicateVSA,
+			"dev.cosignproject.cosign/signature": ""}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,15 +268,18 @@ func TestForgedSummary(t *testing.T) {
 	}
 	writeExecutable(t, hook, "#!/bin/sh\nexit 0\n")
 	l.serve()
-	// The forged one is never acted on: the image is attested anew, and the commit names our own summary.
+	// The forged one is never acted on: the image is attested anew, and the commit names our own
+	// summary.
 	seen := l.awaitState(digest, pratique.StateDeployed)
-	if trailers := l.gitOutput("log", "-1", "--format=%(trailers)", "main"); count(seen, pratique.FactAttested) != 2 || !strings.Contains(trailers, seen.VSA.String()) {
-		t.Errorf("%d times attested, VSA %s, trailers:\n%s", count(seen, pratique.FactAttested), seen.VSA, trailers)
+	if trailers := l.gitOutput("log", "-1", "--format=%(trailers)", "main"); count(seen,
+		pratique.FactAttested) != 2 || !strings.Contains(trailers, seen.VSA.String()) {
+		t.Errorf("%d times attested, VSA %s, trailers:\n%s", count(seen, pratique.FactAttested),
+			seen.VSA, trailers)
 	}
 }
 
-// TestRenamedService changes the verifier's id between two submissions: the old summary no longer serves, and the
-// service makes another one.
+// TestRenamedService changes the verifier's id between two submissions: the old summary no longer
+// serves, and the service makes another one.
 func TestRenamedService(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -265,7 +287,8 @@ func TestRenamedService(t *testing.T) {
 	spec := images.Clean()
 	l.awaitState(l.push("team/app:1.0", l.build(spec)), pratique.StateDeployed)
 	stop()
-	l.write("pratique.yaml", clitest.ReadText(t, l.configFile)+"\nsigning: {verifierID: \"https://renamed.example.com\"}\n")
+	l.write("pratique.yaml", clitest.ReadText(t, l.configFile)+
+		"\nsigning: {verifierID: \"https://renamed.example.com\"}\n")
 	l.serve()
 	s, err := l.client.Submit(t.Context(), l.registry.Host()+"/team/app:1.0", "", 0)
 	if err != nil {

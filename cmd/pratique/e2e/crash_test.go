@@ -81,7 +81,8 @@ func (p *process) stop() {
 	}
 }
 
-// edges runs a push to its end and returns every point at which a crash could leave something half done.
+// edges runs a push to its end and returns every point at which a crash could leave something half
+// done.
 func edges(t *testing.T, spec images.Spec, end pratique.State) []string {
 	t.Helper()
 	l := newLine(t, lineOptions{})
@@ -97,9 +98,10 @@ func edges(t *testing.T, spec images.Spec, end pratique.State) []string {
 	return slices.Compact(all)
 }
 
-// TestCrashAtEveryEdge kills the process at every edge of every stage, starts it again, and wants what would
-// have come without the crash: for a clean image exactly one commit, for a vulnerable one none, and an index
-// without contradictions. Under -short it takes the edges around what is visible outside.
+// TestCrashAtEveryEdge kills the process at every edge of every stage, starts it again, and wants
+// what would have come without the crash: for a clean image exactly one commit, for a vulnerable
+// one none, and an index without contradictions. Under -short it takes the edges around what is
+// visible outside.
 func TestCrashAtEveryEdge(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -118,8 +120,10 @@ func TestCrashAtEveryEdge(t *testing.T) {
 		}
 		if os.Getenv("PRATIQUE_TEST_ALL_EDGES") == "" {
 			visible := []string{
-				"inspect:before-resolved", "inspect:after-scanned", "attest:after-attach", "attest:after-attested",
-				"deploy:after-enqueue", "deploy:after-commit", "deploy:after-answered", "deploy:after-completed", "attest:before-completed",
+				"inspect:before-resolved", "inspect:after-scanned", "attest:after-attach",
+				"attest:after-attested",
+				"deploy:after-enqueue", "deploy:after-commit", "deploy:after-answered",
+				"deploy:after-completed", "attest:before-completed",
 			}
 			all = slices.DeleteFunc(all, func(e string) bool { return !slices.Contains(visible, e) })
 		}
@@ -158,7 +162,8 @@ func (l *line) checkIndex() {
 	}
 }
 
-// TestDrain stops the service with SIGTERM while work is under way, and wants it finished or taken up again.
+// TestDrain stops the service with SIGTERM while work is under way, and wants it finished or taken
+// up again.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -179,19 +184,24 @@ func TestDrain(t *testing.T) {
 	l.checkIndex()
 }
 
-// TestIndexOfAnotherVersion starts on an index that an older program wrote: it is made anew from the ledger.
+// TestIndexOfAnotherVersion starts on an index that an older program wrote: it is made anew from
+// the ledger.
 func TestIndexOfAnotherVersion(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
-	before := l.await(digest, "the end", func(i api.Image) bool { return count(i, pratique.FactCompleted) == 1 })
+	before := l.await(digest, "the end", func(i api.Image) bool {
+		return count(i, pratique.FactCompleted) == 1
+	})
 	stop()
 	db, err := bbolt.Open(filepath.Join(l.dir, "data", "index.db"), 0o600, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("1")) })
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte("meta")).Put([]byte("schema"), []byte("1"))
+	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +211,8 @@ func TestIndexOfAnotherVersion(t *testing.T) {
 	}
 }
 
-// TestStopWhileStarting asks the process to end at once, over and over at another moment: that is no failure.
+// TestStopWhileStarting asks the process to end at once, over and over at another moment: that is
+// no failure.
 func TestStopWhileStarting(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -211,8 +222,8 @@ func TestStopWhileStarting(t *testing.T) {
 		if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		// Before the program has asked for signals the system ends it; later it ends by itself, and wait sees
-		// to it that it does so without an error.
+		// Before the program has asked for signals the system ends it; later it ends by itself, and
+		// wait sees to it that it does so without an error.
 		p.wait()
 	}
 }

@@ -45,9 +45,10 @@ func (l *line) signatures(repository string, d pratique.Digest) int {
 	return len(m.Layers)
 }
 
-// TestDenialTakesEffect has a pusher prepare the registry against a later denial: an index under the tag of the
-// attestations, and one under that of the signatures that leads to the signature. Then the database changes. The signature
-// is withdrawn, the image is denied, and so is an honest one that nobody prepared.
+// TestDenialTakesEffect has a pusher prepare the registry against a later denial: an index under
+// the tag of the attestations, and one under that of the signatures that leads to the signature.
+// Then the database changes. The signature is withdrawn, the image is denied, and so is an honest
+// one that nobody prepared.
 func TestDenialTakesEffect(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
@@ -64,7 +65,8 @@ func TestDenialTakesEffect(t *testing.T) {
 		}
 		pushed[repository] = d
 	}
-	if err := remote.WriteIndex(l.attachedTag("team/poison", pushed["team/poison"], "att"), mutate.IndexMediaType(empty.Index, types.OCIImageIndex)); err != nil {
+	if err := remote.WriteIndex(l.attachedTag("team/poison", pushed["team/poison"], "att"),
+		mutate.IndexMediaType(empty.Index, types.OCIImageIndex)); err != nil {
 		t.Fatal(err)
 	}
 	sig := l.attachedTag("team/hidden", pushed["team/hidden"], "sig")
@@ -72,9 +74,11 @@ func TestDenialTakesEffect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
-		Add: held, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
-	})
+	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
+		mutate.IndexAddendum{
+			Add: held, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux",
+				Architecture: "amd64"}},
+		})
 	if err := remote.WriteIndex(sig, index); err != nil {
 		t.Fatal(err)
 	}
@@ -97,22 +101,26 @@ func TestDenialTakesEffect(t *testing.T) {
 	}
 }
 
-// TestDenialAgainstImmutableTags: the registry lets nobody overwrite a tag. That is said at once, with the setting to
-// change; the denial is the event's end, counts at the gate, and is shown and counted until the registry takes it.
+// TestDenialAgainstImmutableTags: the registry lets nobody overwrite a tag. That is said at once,
+// with the setting to change; the denial is the event's end, counts at the gate, and is shown and
+// counted until the registry takes it.
 func TestDenialAgainstImmutableTags(t *testing.T) {
 	t.Parallel()
 	var immutable atomic.Bool
-	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t), wrap: func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !immutable.Load() || r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/sha256-") {
-				next.ServeHTTP(w, r)
-				return
-			}
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(http.StatusBadRequest)
-			_, _ = io.WriteString(w, `{"errors":[{"code":"TAG_INVALID","message":"the tag exists and is immutable"}]}`)
-		})
-	}})
+	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t),
+		wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !immutable.Load() || r.Method != http.MethodPut ||
+					!strings.Contains(r.URL.Path, "/manifests/sha256-") {
+					next.ServeHTTP(w, r)
+					return
+				}
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = io.WriteString(w,
+					`{"errors":[{"code":"TAG_INVALID","message":"the tag exists and is immutable"}]}`)
+			})
+		}})
 	l.publish(time.Now().Add(-2 * time.Hour))
 	s := l.serveService()
 	d := l.push("team/app:1.0", l.build(images.Clean()))
@@ -120,8 +128,11 @@ func TestDenialAgainstImmutableTags(t *testing.T) {
 	immutable.Store(true)
 	l.publish(time.Now().Add(-time.Hour), pip("CVE-2026-7004", "pyyaml", "6.1", "CRITICAL"))
 	l.update(s)
-	image := l.await(d, "the denial", func(i api.Image) bool { return i.Outcome == pratique.Deny && i.Unattested && i.Failure != nil })
-	if !strings.Contains(image.Failure.Message, "sha256-*") || !image.Failure.Final || image.Failure.Attempts != 1 {
+	image := l.await(d, "the denial", func(i api.Image) bool {
+		return i.Outcome == pratique.Deny && i.Unattested && i.Failure != nil
+	})
+	if !strings.Contains(image.Failure.Message, "sha256-*") || !image.Failure.Final ||
+		image.Failure.Attempts != 1 {
 		t.Errorf("failure %+v", image.Failure)
 	}
 	if !strings.Contains(describe.Image(image, nil, false), "the registry does not say so yet") {
@@ -132,7 +143,9 @@ func TestDenialAgainstImmutableTags(t *testing.T) {
 	}
 	immutable.Store(false)
 	l.push("team/app:1.1", l.build(images.Clean()))
-	l.await(d, "a denial that is attested", func(i api.Image) bool { return i.Outcome == pratique.Deny && !i.Unattested })
+	l.await(d, "a denial that is attested", func(i api.Image) bool {
+		return i.Outcome == pratique.Deny && !i.Unattested
+	})
 	if n := l.signatures("team/app", d); n != 0 {
 		t.Errorf("%d signatures", n)
 	}

@@ -27,7 +27,8 @@ const (
 	giteaOrg  = "acme"
 )
 
-// gitea is a real Gitea on the loopback, with a user, an organisation, and a token for the user's packages.
+// gitea is a real Gitea on the loopback, with a user, an organisation, and a token for the user's
+// packages.
 type gitea struct {
 	t        *testing.T
 	dir      string
@@ -75,7 +76,8 @@ func startGitea(t *testing.T) *gitea {
 	g.configure(binary)
 	for _, args := range [][]string{
 		{"migrate"},
-		{"admin", "user", "create", "--admin", "--username", giteaUser, "--password", g.password, "--email", "ci@example.com", "--must-change-password=false"},
+		{"admin", "user", "create", "--admin", "--username", giteaUser, "--password", g.password,
+			"--email", "ci@example.com", "--must-change-password=false"},
 	} {
 		if out, err := g.command(t.Context(), binary, args...).CombinedOutput(); err != nil {
 			t.Fatalf("gitea %s: %v\n%s", args[0], err, out)
@@ -86,7 +88,8 @@ func startGitea(t *testing.T) *gitea {
 	var token struct {
 		SHA1 string `json:"sha1"`
 	}
-	g.call(http.MethodPost, "/users/"+giteaUser+"/tokens", map[string]any{"name": "pratique", "scopes": []string{"write:package"}}, &token)
+	g.call(http.MethodPost, "/users/"+giteaUser+"/tokens", map[string]any{"name": "pratique",
+		"scopes": []string{"write:package"}}, &token)
 	g.token = token.SHA1
 	return g
 }
@@ -100,7 +103,8 @@ func (g *gitea) configure(binary string) {
 	}
 	g.version = built.Main.Version
 	var pinned, root string
-	out, err := exec.CommandContext(g.t.Context(), "go", "list", "-C", giteaModule, "-m", "-f", "{{.Version}} {{.Dir}}", "code.gitea.io/gitea").Output()
+	out, err := exec.CommandContext(g.t.Context(), "go", "list", "-C", giteaModule, "-m", "-f",
+		"{{.Version}} {{.Dir}}", "code.gitea.io/gitea").Output()
 	if _, scanErr := fmt.Sscan(string(out), &pinned, &root); err != nil || scanErr != nil {
 		g.t.Fatalf("the module of Gitea is not here: %q, %v", out, err)
 	}
@@ -109,7 +113,8 @@ func (g *gitea) configure(binary string) {
 	}
 	_, port, _ := strings.Cut(g.host, ":")
 	var conf bytes.Buffer
-	if err := giteaConfig.Execute(&conf, map[string]string{"Dir": g.dir, "Port": port, "Host": g.host, "Root": root}); err != nil {
+	if err := giteaConfig.Execute(&conf, map[string]string{"Dir": g.dir, "Port": port,
+		"Host": g.host, "Root": root}); err != nil {
 		g.t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(g.dir, "app.ini"), conf.Bytes(), 0o600); err != nil {
@@ -118,7 +123,8 @@ func (g *gitea) configure(binary string) {
 }
 
 func (g *gitea) command(ctx context.Context, binary string, args ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, binary, append([]string{"--config", filepath.Join(g.dir, "app.ini")}, args...)...)
+	command := exec.CommandContext(ctx, binary,
+		append([]string{"--config", filepath.Join(g.dir, "app.ini")}, args...)...)
 	command.Dir = g.dir
 	command.Env = []string{"HOME=" + g.dir, "PATH=" + os.Getenv("PATH"), "USER=" + os.Getenv("USER")}
 	return command
@@ -172,7 +178,8 @@ func (g *gitea) call(method, path string, in, out any) {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(g.t.Context(), method, "http://"+g.host+"/api/v1"+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(g.t.Context(), method, "http://"+g.host+"/api/v1"+
+		path, bytes.NewReader(body))
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -209,5 +216,6 @@ func (g *gitea) hook(url, secret string) int64 {
 
 func (g *gitea) switchOff(hook int64) {
 	g.t.Helper()
-	g.call(http.MethodPatch, fmt.Sprintf("/orgs/%s/hooks/%d", giteaOrg, hook), map[string]any{"active": false}, nil)
+	g.call(http.MethodPatch, fmt.Sprintf("/orgs/%s/hooks/%d", giteaOrg, hook),
+		map[string]any{"active": false}, nil)
 }

@@ -75,7 +75,8 @@ func newGiteaLine(t *testing.T) *giteaLine {
 	return l
 }
 
-// TestRealGitea follows pushes to the registry of a real Gitea, which tells of them by its own webhook.
+// TestRealGitea follows pushes to the registry of a real Gitea, which tells of them by its own
+// webhook.
 func TestRealGitea(t *testing.T) {
 	started := time.Now()
 	l := newGiteaLine(t)
@@ -94,7 +95,8 @@ func (l *giteaLine) checkDocumentedVersion() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	if want := "a real Gitea " + strings.TrimPrefix(l.gitea.version, "v"); !strings.Contains(strings.Join(strings.Fields(string(text)), " "), want) {
+	if want := "a real Gitea " + strings.TrimPrefix(l.gitea.version,
+		"v"); !strings.Contains(strings.Join(strings.Fields(string(text)), " "), want) {
 		l.t.Errorf("docs/webhooks.md does not say %q", want)
 	}
 }
@@ -113,12 +115,15 @@ func (l *giteaLine) pushes() {
 	first := l.gitea.push("acme/team/app:1.0", l.build(images.Clean()))
 	image := l.awaitState(first, pratique.StateDeployed)
 	l.checkWithCosign(image)
-	if want := l.gitea.host + "/acme/team/app@" + first.String(); image.Image != want || len(image.Attestations) != 5 {
-		l.t.Errorf("image %s with %d attestations, want %s with 5", image.Image, len(image.Attestations), want)
+	if want := l.gitea.host + "/acme/team/app@" + first.String(); image.Image != want ||
+		len(image.Attestations) != 5 {
+		l.t.Errorf("image %s with %d attestations, want %s with 5", image.Image,
+			len(image.Attestations), want)
 	}
 	l.checkDeployed(first)
 
-	// The webhook names the tag alone: that the second digest is evaluated shows that the registry was asked for it.
+	// The webhook names the tag alone: that the second digest is evaluated shows that the registry
+	// was asked for it.
 	second := l.gitea.push("acme/team/app:1.0", l.build(other))
 	l.checkWithCosign(l.awaitState(second, pratique.StateDeployed))
 	l.checkDeployed(second)
@@ -131,13 +136,16 @@ func (l *giteaLine) pushes() {
 		l.t.Errorf("children of the index: %+v", multi.Children)
 	}
 	for _, c := range multi.Children {
-		l.await(c.Digest, "the child's attestations", func(i api.Image) bool { return len(i.Attestations) > 0 })
+		l.await(c.Digest, "the child's attestations", func(i api.Image) bool {
+			return len(i.Attestations) > 0
+		})
 	}
 	bad := l.gitea.push("acme/team/app:bad", l.build(images.Vulnerable()))
 	l.awaitState(bad, pratique.StateDenied)
 
 	l.checkHistory(map[string]int{"1.0": 3, "2.0": 1, "bad": 1})
-	// Everything was answered before this. When a later push has had its verdict, a loop would have shown.
+	// Everything was answered before this. When a later push has had its verdict, a loop would have
+	// shown.
 	before := l.gitea.settled(l.hook, 0)
 	later := images.Vulnerable()
 	later.Text = "later"
@@ -147,9 +155,11 @@ func (l *giteaLine) pushes() {
 			l.t.Errorf("Gitea goes on sending: %+v", d)
 		}
 	}
-	for tag, digest := range map[string]pratique.Digest{"1.0": first, "1.0 again": second, "2.0": whole, "bad": bad} {
+	for tag, digest := range map[string]pratique.Digest{"1.0": first, "1.0 again": second,
+		"2.0": whole, "bad": bad} {
 		image := l.await(digest, "", func(api.Image) bool { return true })
-		if count(image, pratique.FactResolved) != 1 || count(image, pratique.FactEvaluated) != 1 || count(image, pratique.FactCompleted) != 1 {
+		if count(image, pratique.FactResolved) != 1 || count(image, pratique.FactEvaluated) != 1 ||
+			count(image, pratique.FactCompleted) != 1 {
 			l.t.Errorf("%s was not evaluated exactly once: %+v", tag, image.Facts)
 		}
 	}
@@ -161,13 +171,14 @@ func (l *giteaLine) pushes() {
 // checkDeployed: the config repository names the digest.
 func (l *giteaLine) checkDeployed(digest pratique.Digest) {
 	l.t.Helper()
-	if got := l.gitOutput("show", "main:clusters/production/kustomization.yaml"); !strings.Contains(got, digest.String()) {
+	if got := l.gitOutput("show",
+		"main:clusters/production/kustomization.yaml"); !strings.Contains(got, digest.String()) {
 		l.t.Errorf("the config repository does not name %s:\n%s", digest, got)
 	}
 }
 
-// checkHistory reads what Gitea noted of its deliveries: the pushes of tags were taken in, and nothing else was. The
-// service's own signatures and attestations are among the rest.
+// checkHistory reads what Gitea noted of its deliveries: the pushes of tags were taken in, and
+// nothing else was. The service's own signatures and attestations are among the rest.
 func (l *giteaLine) checkHistory(pushed map[string]int) {
 	l.t.Helper()
 	taken, ours := map[string]int{}, 0
@@ -196,9 +207,9 @@ func (l *giteaLine) checkHistory(pushed map[string]int) {
 	}
 }
 
-// burst moves a tag as soon as what it named is known, and then faster than anybody can look. Gitea forgets the manifest
-// that a moved tag named, so an image is gone while it is inspected, or before it was asked for. The last is deployed, and
-// what was known before ends in a named state.
+// burst moves a tag as soon as what it named is known, and then faster than anybody can look. Gitea
+// forgets the manifest that a moved tag named, so an image is gone while it is inspected, or before
+// it was asked for. The last is deployed, and what was known before ends in a named state.
 func (l *giteaLine) burst() {
 	var known []pratique.Digest
 	push := func(text string) pratique.Digest {
@@ -219,7 +230,8 @@ func (l *giteaLine) burst() {
 			return count(i, pratique.FactCompleted) > 0 || i.Failure != nil && i.Failure.Final
 		})
 		switch image.State {
-		case pratique.StateSuperseded, pratique.StateFailed, pratique.StateDeployed: // the last if it was quick enough
+		// the last if it was quick enough
+		case pratique.StateSuperseded, pratique.StateFailed, pratique.StateDeployed:
 		default:
 			l.t.Errorf("state %q, %q, of an image whose tag was moved", image.State, image.Detail)
 		}
@@ -227,8 +239,8 @@ func (l *giteaLine) burst() {
 	l.checkDeployed(last)
 }
 
-// unheard pushes what the service cannot hear of: the first because its webhook has another secret, the second because
-// the webhook is switched off. The sweep finds both.
+// unheard pushes what the service cannot hear of: the first because its webhook has another secret,
+// the second because the webhook is switched off. The sweep finds both.
 func (l *giteaLine) unheard() {
 	l.gitea.switchOff(l.hook)
 	wrong := l.gitea.hook(l.baseURL+"/webhooks/gitea", "not "+l.secret)
@@ -253,13 +265,16 @@ func (l *giteaLine) unheard() {
 		l.t.Fatalf("%+v, %v", before, err)
 	}
 	for _, digest := range digests {
-		if image, err := l.client.Image(l.t.Context(), digest.String()); pratique.KindOf(err) != pratique.NotFound {
+		if image, err := l.client.Image(l.t.Context(),
+			digest.String()); pratique.KindOf(err) != pratique.NotFound {
 			l.t.Errorf("before the sweep: %+v, %v", image, err)
 		}
 	}
 	sweep := l.sweep(before[0])
 	for _, digest := range digests {
-		if image := l.await(digest, "a verdict", func(i api.Image) bool { return count(i, pratique.FactCompleted) > 0 }); image.Outcome != pratique.Allow {
+		if image := l.await(digest, "a verdict", func(i api.Image) bool {
+			return count(i, pratique.FactCompleted) > 0
+		}); image.Outcome != pratique.Allow {
 			l.t.Errorf("%+v", image)
 		}
 	}

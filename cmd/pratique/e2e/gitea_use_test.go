@@ -48,8 +48,8 @@ func (g *gitea) has(ref string) bool {
 	return err == nil
 }
 
-// checkForgets: as docs/webhooks.md says, Gitea forgets a manifest when its tag is moved, unless it was pushed by digest.
-// The owner has no webhook.
+// checkForgets: as docs/webhooks.md says, Gitea forgets a manifest when its tag is moved, unless it
+// was pushed by digest. The owner has no webhook.
 func (g *gitea) checkForgets(one, two v1.Image) {
 	g.t.Helper()
 	const repository = giteaUser + "/moved"
@@ -84,23 +84,26 @@ func (g *gitea) push(ref string, what remote.Taggable) pratique.Digest {
 	return pratique.DigestOf(raw)
 }
 
-// delivery is an entry of a webhook's history: what was sent, and what the receiver answered; 0 is no answer yet.
+// delivery is an entry of a webhook's history: what was sent, and what the receiver answered; 0 is
+// no answer yet.
 type delivery struct {
 	action, version string
 	status          int
 	succeeded       bool
 }
 
-// deliveries is the history of a webhook, oldest first. The API does not show it, only a page for people does; so this
-// reads the table behind that.
+// deliveries is the history of a webhook, oldest first. The API does not show it, only a page for
+// people does; so this reads the table behind that.
 func (g *gitea) deliveries(hook int64) []delivery {
 	g.t.Helper()
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(g.dir, "gitea.db")+"?mode=ro&_pragma=busy_timeout(10000)")
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(g.dir, "gitea.db")+
+		"?mode=ro&_pragma=busy_timeout(10000)")
 	if err != nil {
 		g.t.Fatal(err)
 	}
 	defer db.Close()
-	rows, err := db.QueryContext(g.t.Context(), `SELECT payload_content, response_content, is_succeed FROM hook_task WHERE hook_id = ? ORDER BY id`, hook)
+	rows, err := db.QueryContext(g.t.Context(),
+		`SELECT payload_content, response_content, is_succeed FROM hook_task WHERE hook_id = ? ORDER BY id`, hook)
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -152,7 +155,8 @@ func (g *gitea) settled(hook int64, atLeast int) []delivery {
 			return all
 		}
 		if time.Now().After(deadline) {
-			g.t.Fatalf("%d deliveries, %d of them without an answer; want %d at least", len(all), open, atLeast)
+			g.t.Fatalf("%d deliveries, %d of them without an answer; want %d at least", len(all),
+				open, atLeast)
 		}
 	}
 }

@@ -29,16 +29,21 @@ import (
 
 const benchSenders = 128
 
-// BenchmarkIntake measures webhooks that were acknowledged, durable against power loss, over HTTP, beside plain
-// publishes to a JetStream that syncs each of them, which is what a receiver without an outbox would wait for.
+// BenchmarkIntake measures webhooks that were acknowledged, durable against power loss, over HTTP,
+// beside plain publishes to a JetStream that syncs each of them, which is what a receiver without
+// an outbox would wait for.
 //
 //	go test ./cmd/pratique/e2e -run '^$' -bench Intake -benchtime 3s
 func BenchmarkIntake(b *testing.B) {
 	raw, full := 0.0, 0.0
 	b.Run("jetstream-sync-always/publishers=128", func(b *testing.B) { raw = benchmarkRaw(b) })
 	b.Run("webhooks/senders=128", func(b *testing.B) { full = benchmarkWebhooks(b, 0) })
-	b.Run("webhooks/senders=128/offered=half-of-raw", func(b *testing.B) { benchmarkWebhooks(b, int(raw/2)) })
-	b.Run("webhooks/senders=128/offered=half-of-full", func(b *testing.B) { benchmarkWebhooks(b, int(full/2)) })
+	b.Run("webhooks/senders=128/offered=half-of-raw", func(b *testing.B) {
+		benchmarkWebhooks(b, int(raw/2))
+	})
+	b.Run("webhooks/senders=128/offered=half-of-full", func(b *testing.B) {
+		benchmarkWebhooks(b, int(full/2))
+	})
 }
 
 // streams is an embedded NATS that syncs each append, with the service's streams.
@@ -67,7 +72,8 @@ func streams(b *testing.B) (jetstream.JetStream, *queue.Broker) {
 // benchmarkRaw returns the rate, a second.
 func benchmarkRaw(b *testing.B) float64 {
 	js, _ := streams(b)
-	if _, err := js.CreateStream(b.Context(), jetstream.StreamConfig{Name: "RAW", Subjects: []string{"raw"}}); err != nil {
+	if _, err := js.CreateStream(b.Context(), jetstream.StreamConfig{Name: "RAW",
+		Subjects: []string{"raw"}}); err != nil {
 		b.Fatal(err)
 	}
 	body := make([]byte, 900)
@@ -83,7 +89,8 @@ func benchmarkRaw(b *testing.B) float64 {
 // benchmarkWebhooks sends as fast as it can, or that many a second, and returns the rate.
 func benchmarkWebhooks(b *testing.B, rate int) float64 {
 	_, broker := streams(b)
-	box, err := outbox.Open(outbox.Config{File: filepath.Join(b.TempDir(), "outbox.db"), MaxBytes: 1 << 30})
+	box, err := outbox.Open(outbox.Config{File: filepath.Join(b.TempDir(), "outbox.db"),
+		MaxBytes: 1 << 30})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -120,7 +127,8 @@ func serveWebhooks(b *testing.B, box *outbox.Outbox) string {
 	b.Helper()
 	hooks, err := webhook.New(webhook.Config{
 		Receivers: []webhook.Receiver{{
-			Name: "main", Format: "distribution", Registry: "registry.example.com", Auth: webhook.Auth{Secrets: []string{benchSecret}},
+			Name: "main", Format: "distribution", Registry: "registry.example.com",
+			Auth: webhook.Auth{Secrets: []string{benchSecret}},
 		}},
 		Publisher: box,
 	})
@@ -185,8 +193,8 @@ func benchRequest(n int64) string {
 		len(body), benchSecret, body)
 }
 
-// exchange sends a request and reads its answer, with less work than a client of net/http would make: the processors
-// are the server's.
+// exchange sends a request and reads its answer, with less work than a client of net/http would
+// make: the processors are the server's.
 func exchange(conn net.Conn, answers *bufio.Reader, request string) error {
 	if _, err := conn.Write([]byte(request)); err != nil {
 		return err
@@ -219,8 +227,9 @@ func exchange(conn net.Conn, answers *bufio.Reader, request string) error {
 	return nil
 }
 
-// inParallel runs b.N operations from many senders, and returns how long each took. With a rate they are due at equal
-// distances, and the time counts from then, so that a stall shows in all that it held up.
+// inParallel runs b.N operations from many senders, and returns how long each took. With a rate
+// they are due at equal distances, and the time counts from then, so that a stall shows in all that
+// it held up.
 func inParallel(b *testing.B, rate int, sender func(n int) func(i int) error) []time.Duration {
 	b.Helper()
 	operations := make([]func(int) error, benchSenders)
@@ -268,8 +277,9 @@ func reportTimes(b *testing.B, times []time.Duration) time.Duration {
 	return took
 }
 
-// BenchmarkSaturated measures webhooks at a service whose line has far more to do than it can: 200 a second, of which
-// each makes a job, beside images that keep the processors busy. The shortest time-out of a sender is a second.
+// BenchmarkSaturated measures webhooks at a service whose line has far more to do than it can: 200
+// a second, of which each makes a job, beside images that keep the processors busy. The shortest
+// time-out of a sender is a second.
 func BenchmarkSaturated(b *testing.B) {
 	l := newOutageLine(b, "")
 	p := l.start("never")
@@ -289,7 +299,8 @@ func BenchmarkSaturated(b *testing.B) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	})
-	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: benchSenders}}
+	client := &http.Client{Timeout: 10 * time.Second,
+		Transport: &http.Transport{MaxIdleConnsPerHost: benchSenders}}
 	times := inParallel(b, 200, func(int) func(int) error {
 		return func(i int) error {
 			body := fmt.Sprintf(loadBody, fmt.Sprintf("s%d-%d", b.N, i), digest, l.registry.Host())

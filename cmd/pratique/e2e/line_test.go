@@ -33,8 +33,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/vulndb"
 )
 
-// line is the whole line with real servers around it: a registry that notifies, a Git server, a vulnerability
-// database, and a configuration for the service.
+// line is the whole line with real servers around it: a registry that notifies, a Git server, a
+// vulnerability database, and a configuration for the service.
 type line struct {
 	t          testing.TB
 	dir        string
@@ -131,8 +131,9 @@ func newLine(t testing.TB, o lineOptions) *line {
 	app := l.registry.Host() + "/team/app"
 	files := fileSet{
 		"clusters/production/kustomization.yaml": "images:\n  - name: " + app + "\n    newTag: \"0\"\n",
-		"clusters/production/marked.yaml":        "image: " + app + ":0 # {\"$pratique\": \"" + app + "\"}\n",
-		"clusters/staging/kustomization.yaml":    "images:\n  - name: " + app + "\n    newTag: \"0\"\n",
+		"clusters/production/marked.yaml": "image: " + app + ":0 # {\"$pratique\": \"" +
+			app + "\"}\n",
+		"clusters/staging/kustomization.yaml": "images:\n  - name: " + app + "\n    newTag: \"0\"\n",
 	}
 	if o.files != nil {
 		maps.Copy(files, o.files(l.registry.Host()))
@@ -147,7 +148,8 @@ func newLine(t testing.TB, o lineOptions) *line {
 		t.Fatal(err)
 	}
 	l.configure(o, map[string]string{
-		"Dir": l.dir, "Listen": listen, "Registry": l.registry.Host(), "Git": gitURL, "Policy": o.policy, "Extra": o.extra, "Inspect": o.inspect,
+		"Dir": l.dir, "Listen": listen, "Registry": l.registry.Host(), "Git": gitURL,
+		"Policy": o.policy, "Extra": o.extra, "Inspect": o.inspect,
 	})
 	l.write("webhook", secret)
 	l.write("token", l.token)
@@ -237,7 +239,8 @@ func (l *line) serveWith(o service.Options) (s *service.Service, stop func()) {
 // awaitLog waits until the service has logged a text.
 func (l *line) awaitLog(text string) {
 	l.t.Helper()
-	for deadline := time.Now().Add(patience); !strings.Contains(l.log.String(), text); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !strings.Contains(l.log.String(),
+		text); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			l.t.Fatalf("the log does not say %q", text)
 		}
@@ -299,7 +302,8 @@ func (l *line) await(d pratique.Digest, what string, done func(api.Image) bool) 
 			}
 		}
 	}
-	l.t.Fatalf("%s of %s did not come in %s; last state %q, failure %+v", what, d, patience, last.State, last.Failure)
+	l.t.Fatalf("%s of %s did not come in %s; last state %q, failure %+v", what, d, patience,
+		last.State, last.Failure)
 	return last
 }
 
@@ -350,7 +354,8 @@ func (l *line) get(path string) []byte {
 // post sends a notification as the registry would, and returns the status.
 func (l *line) post(body io.Reader, header map[string]string) int {
 	l.t.Helper()
-	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodPost, l.baseURL+"/webhooks/main", body)
+	request, err := http.NewRequestWithContext(l.t.Context(), http.MethodPost, l.baseURL+
+		"/webhooks/main", body)
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -20,7 +20,8 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// The test binary is also the program under test: it is started again as "pratique" with one of these set.
+// The test binary is also the program under test: it is started again as "pratique" with one of
+// these set.
 const (
 	envMain  = "PRATIQUE_TEST_MAIN"  // run main with the arguments
 	envCrash = "PRATIQUE_TEST_CRASH" // serve the configuration file, and die at this edge
@@ -29,7 +30,8 @@ const (
 )
 
 // quick shortens the waits of the queue, which are meant for networks.
-var quick = queue.Config{AckWait: 2 * time.Second, MinDelay: 100 * time.Millisecond, MaxDelay: time.Second, MaxAttempts: 6}
+var quick = queue.Config{AckWait: 2 * time.Second, MinDelay: 100 * time.Millisecond,
+	MaxDelay: time.Second, MaxAttempts: 6}
 
 func TestMain(m *testing.M) {
 	powercut.Serve()
@@ -43,8 +45,9 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// serveUntilCrash runs the service as serve does, until the edge "point#n" is reached for the n-th time. Then
-// the process is killed as an out-of-memory killer would: nothing is flushed, closed or answered.
+// serveUntilCrash runs the service as serve does, until the edge "point#n" is reached for the n-th
+// time. Then the process is killed as an out-of-memory killer would: nothing is flushed, closed or
+// answered.
 func serveUntilCrash() int {
 	conf, err := config.Load(os.Args[1])
 	if err != nil {
@@ -72,7 +75,8 @@ func serveUntilCrash() int {
 	if n, err := strconv.Atoi(os.Getenv(envAttempts)); err == nil {
 		settings.MaxAttempts, crashes = n, n
 	}
-	if err := cli.Serve(ctx, conf, cli.NewLogger(conf.Log, os.Stderr), service.Options{Edge: edge, Queue: settings, Crashes: crashes}); err != nil {
+	if err := cli.Serve(ctx, conf, cli.NewLogger(conf.Log, os.Stderr),
+		service.Options{Edge: edge, Queue: settings, Crashes: crashes}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return verb.Unknown
 	}

@@ -72,7 +72,8 @@ func (o odd) blob(content, mediaType string) fields {
 	if err := remote.WriteLayer(repository, layer); err != nil {
 		o.t.Fatal(err)
 	}
-	return fields{"mediaType": mediaType, "digest": pratique.DigestOf([]byte(content)).String(), "size": len(content)}
+	return fields{"mediaType": mediaType, "digest": pratique.DigestOf([]byte(content)).String(),
+		"size": len(content)}
 }
 
 // image pushes an image without a tag, its manifest changed.
@@ -111,9 +112,11 @@ func oddChild(d pratique.Digest, os, architecture string) fields {
 
 func (o odd) windows() fields {
 	config := o.blob(`{"os":"windows","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["sha256:`+strings.Repeat("ab", 32)+`"]}}`, string(types.OCIConfigJSON))
-	foreign := o.blob("a registry that has no such layer would not take this manifest", "application/octet-stream")
+	foreign := o.blob("a registry that has no such layer would not take this manifest",
+		"application/octet-stream")
 	foreign["mediaType"], foreign["urls"] = types.DockerForeignLayer, []string{"https://example.com/base"}
-	return oddChild(o.put("", types.OCIManifestSchema1, fields{"config": config, "layers": []any{foreign}}), "windows", "amd64")
+	return oddChild(o.put("", types.OCIManifestSchema1,
+		fields{"config": config, "layers": []any{foreign}}), "windows", "amd64")
 }
 
 // lost is a registry that has lost a manifest, which its indexes still name.
@@ -131,16 +134,19 @@ func (l *lost) wrap(next http.Handler) http.Handler {
 
 // child is the one that is lost.
 func (l *lost) child(o odd) fields {
-	d := o.put("", types.OCIManifestSchema1, fields{"config": o.blob("{}", string(types.OCIConfigJSON)), "layers": []any{}})
+	d := o.put("", types.OCIManifestSchema1,
+		fields{"config": o.blob("{}", string(types.OCIConfigJSON)), "layers": []any{}})
 	l.digest.Store(d.String())
 	return oddChild(d, "linux", "arm64")
 }
 
-// evaluated awaits a verdict, and says what it is: "allow", or "deny" with the rules that denied; or how the event ended
-// without one.
+// evaluated awaits a verdict, and says what it is: "allow", or "deny" with the rules that denied;
+// or how the event ended without one.
 func (o odd) evaluated(d pratique.Digest) (api.Image, string) {
 	o.t.Helper()
-	image := o.await(d, "a verdict", func(i api.Image) bool { return i.Outcome != "" || i.State == "failed" || i.State == "ignored" })
+	image := o.await(d, "a verdict", func(i api.Image) bool {
+		return i.Outcome != "" || i.State == "failed" || i.State == "ignored"
+	})
 	switch image.Outcome {
 	case pratique.Allow:
 		return image, "allow"
@@ -164,7 +170,8 @@ func TestOddIndexes(t *testing.T) {
 	l.serve()
 	o := odd{l}
 	same := func(fields) {}
-	clean, bad := o.image("", l.build(images.Clean()), same), o.image("", l.build(images.Vulnerable()), same)
+	clean, bad := o.image("", l.build(images.Clean()), same),
+		o.image("", l.build(images.Vulnerable()), same)
 	arm := images.Clean()
 	arm.Architecture = "arm64"
 	cleanARM := o.image("", l.build(arm), same)
@@ -182,29 +189,40 @@ func TestOddIndexes(t *testing.T) {
 	hidden["mediaType"] = "application/vnd.example.thing.v1+json"
 	const soci = "application/vnd.amazon.soci.index.v2+json"
 	lazy := oddChild(o.put("", types.OCIManifestSchema1, fields{
-		"artifactType": soci, "config": o.blob("{}", soci), "layers": []any{o.blob("ztoc", "application/octet-stream")},
+		"artifactType": soci, "config": o.blob("{}", soci),
+		"layers": []any{o.blob("ztoc", "application/octet-stream")},
 	}), "linux", "amd64")
 
 	digests := map[string]pratique.Digest{
 		"hidden child":       o.index("hidden", hidden, oddChild(clean, "linux", "amd64")),
 		"evidence as layers": o.index("evidence", evidence, oddChild(clean, "linux", "s390x")),
 		"nested": o.index("nested",
-			oddChild(o.index("", oddChild(clean, "linux", "amd64"), unknown), "linux", "amd64"), oddChild(o.index("", oddChild(cleanARM, "linux", "arm64"), unknown), "linux", "arm64")),
-		"nested and vulnerable": o.index("nested-bad", oddChild(o.index("", oddChild(bad, "linux", "amd64"), unknown), "linux", "amd64")),
-		"SOCI":                  o.index("soci", oddChild(clean, "linux", "amd64"), lazy),
-		"windows":               o.index("windows", oddChild(clean, "linux", "amd64"), o.windows()),
-		"windows alone":         o.index("windows-alone", o.windows()),
-		"another architecture":  o.index("other", oddChild(cleanARM, "linux", "amd64")),
-		"artifact type":         o.image("artifact", l.build(images.Clean()), func(m fields) { m["artifactType"] = "application/vnd.example.app" }),
-		"artifact type, vulnerable": o.image("artifact-bad", l.build(images.Vulnerable()), func(m fields) {
+			oddChild(o.index("", oddChild(clean, "linux", "amd64"), unknown), "linux", "amd64"),
+			oddChild(o.index("", oddChild(cleanARM, "linux", "arm64"), unknown), "linux", "arm64")),
+		"nested and vulnerable": o.index("nested-bad",
+			oddChild(o.index("", oddChild(bad, "linux", "amd64"), unknown), "linux", "amd64")),
+		"SOCI":                 o.index("soci", oddChild(clean, "linux", "amd64"), lazy),
+		"windows":              o.index("windows", oddChild(clean, "linux", "amd64"), o.windows()),
+		"windows alone":        o.index("windows-alone", o.windows()),
+		"another architecture": o.index("other", oddChild(cleanARM, "linux", "amd64")),
+		"artifact type": o.image("artifact", l.build(images.Clean()), func(m fields) {
 			m["artifactType"] = "application/vnd.example.app"
 		}),
+		"artifact type, vulnerable": o.image("artifact-bad", l.build(images.Vulnerable()),
+			func(m fields) {
+				m["artifactType"] = "application/vnd.example.app"
+			}),
 		"child gone": o.index("gone", oddChild(clean, "linux", "amd64"), lost.child(o)),
-		"subject":    o.image("subject", l.build(images.Clean()), func(m fields) { m["subject"] = oddChild(bad, "", "") }),
+		"subject": o.image("subject", l.build(images.Clean()), func(m fields) {
+			m["subject"] = oddChild(bad, "", "")
+		}),
 	}
 	for what, want := range map[string]string{
-		"hidden child": "deny: severity", "evidence as layers": "deny: platform_not_inspected", "nested": "allow", "nested and vulnerable": "deny: severity",
-		"SOCI": "allow", "windows": "deny: platform_not_inspected", "windows alone": "deny: platform_not_inspected", "child gone": "deny: platform_not_inspected", "another architecture": "allow",
+		"hidden child": "deny: severity", "evidence as layers": "deny: platform_not_inspected",
+		"nested": "allow", "nested and vulnerable": "deny: severity",
+		"SOCI": "allow", "windows": "deny: platform_not_inspected",
+		"windows alone": "deny: platform_not_inspected",
+		"child gone":    "deny: platform_not_inspected", "another architecture": "allow",
 		"artifact type": "allow", "artifact type, vulnerable": "deny: severity", "subject": "allow",
 	} {
 		if _, got := o.evaluated(digests[what]); got != want {
@@ -212,14 +230,18 @@ func TestOddIndexes(t *testing.T) {
 		}
 	}
 	image, _ := o.evaluated(digests["windows"])
-	if len(image.Children) != 1 || image.Children[0].Outcome != pratique.Allow || len(image.Uninspected) != 1 || image.Uninspected[0].Platform != "windows/amd64" {
+	if len(image.Children) != 1 || image.Children[0].Outcome != pratique.Allow ||
+		len(image.Uninspected) != 1 || image.Uninspected[0].Platform != "windows/amd64" {
 		t.Errorf("children %+v, uninspected %+v", image.Children, image.Uninspected)
 	}
-	if text := describe.Image(image, nil, false); !strings.Contains(text, "windows/amd64    not inspected sha256:") || !strings.Contains(text, "foreign layers are not read") {
+	if text := describe.Image(image, nil, false); !strings.Contains(text,
+		"windows/amd64    not inspected sha256:") ||
+		!strings.Contains(text, "foreign layers are not read") {
 		t.Errorf("why says\n%s", text)
 	}
 	image, _ = o.evaluated(digests["another architecture"])
-	if len(image.Verdict.Notes) == 0 || image.Verdict.Notes[0].Rule != "platform_differs" || image.Children[0].Configured != "linux/arm64" {
+	if len(image.Verdict.Notes) == 0 || image.Verdict.Notes[0].Rule != "platform_differs" ||
+		image.Children[0].Configured != "linux/arm64" {
 		t.Errorf("notes %+v, children %+v", image.Verdict.Notes, image.Children)
 	}
 }
@@ -232,8 +254,10 @@ func TestOddIndexesOfWantedPlatforms(t *testing.T) {
 	l.serve()
 	o := odd{l}
 	clean := oddChild(o.image("", l.build(images.Clean()), func(fields) {}), "linux", "amd64")
-	for what, d := range map[string]pratique.Digest{"windows": o.index("windows", clean, o.windows()), "child gone": o.index("gone", clean, lost.child(o))} {
-		if image, got := o.evaluated(d); got != "allow" || len(image.Children) != 1 || len(image.Uninspected) != 0 {
+	for what, d := range map[string]pratique.Digest{"windows": o.index("windows", clean,
+		o.windows()), "child gone": o.index("gone", clean, lost.child(o))} {
+		if image, got := o.evaluated(d); got != "allow" || len(image.Children) != 1 ||
+			len(image.Uninspected) != 0 {
 			t.Errorf("%s: %s, children %+v", what, got, image.Children)
 		}
 	}

@@ -64,34 +64,43 @@ func (l *line) awaitEmptyQueues() {
 	l.t.Fatalf("%d messages are left", total)
 }
 
-// TestCancelAndRequeue: a push that waits for a database is canceled, and is not done when the database comes; then it is
-// taken in anew.
+// TestCancelAndRequeue: a push that waits for a database is canceled, and is not done when the
+// database comes; then it is taken in anew.
 func TestCancelAndRequeue(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true})
 	stop := l.serve()
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
-	job := l.awaitJob("the push with a failed attempt", func(j api.Job) bool { return j.Reason != "" && j.Attempts > 1 && j.State == api.JobWaiting })
-	if job.Stage != "inspect" || job.Priority != pratique.PriorityPush || !strings.Contains(job.Reason, "database") || job.AgeSeconds < 0 ||
-		!strings.HasPrefix(job.Ref, l.registry.Host()+"/team/app:1.0") || !strings.Contains(job.Image, digest.String()) {
+	job := l.awaitJob("the push with a failed attempt", func(j api.Job) bool {
+		return j.Reason != "" && j.Attempts > 1 && j.State == api.JobWaiting
+	})
+	if job.Stage != "inspect" || job.Priority != pratique.PriorityPush ||
+		!strings.Contains(job.Reason, "database") || job.AgeSeconds < 0 ||
+		!strings.HasPrefix(job.Ref, l.registry.Host()+"/team/app:1.0") ||
+		!strings.Contains(job.Image, digest.String()) {
 		t.Errorf("%+v", job)
 	}
 	// Between its attempts the job waits, and during them it runs.
-	l.operator().runUntil(t, job.Event, "jobs", "--state", "waiting", "--limit", "1").want(t, 0, job.Event)
+	l.operator().runUntil(t, job.Event, "jobs", "--state", "waiting", "--limit", "1").want(t, 0,
+		job.Event)
 	l.operator().runUntil(t, "no jobs", "jobs", "--state", "running").want(t, 0, "no jobs")
 	l.operator().run(t, "jobs", "--state", "refused").want(t, 0, "no jobs")
 	l.operator().run(t, "jobs").want(t, 0, job.Event, "inspect, push priority: 1 job, the oldest ")
 	l.operator().run(t, "requeue", job.Event).want(t, verb.Unknown, "2>is not over")
 
-	l.operator().run(t, "cancel", job.Event, "--reason", "wrong tag").want(t, 0, job.Event, "canceled by test: wrong tag")
-	l.operator().run(t, "cancel", job.Event).want(t, 0, "canceled by test: wrong tag") // once more changes nothing
-	l.operator().run(t, "why", digest.String()).want(t, 0, "CANCELED: ", "canceled by test: wrong tag", "operate@")
+	l.operator().run(t, "cancel", job.Event, "--reason", "wrong tag").want(t, 0, job.Event,
+		"canceled by test: wrong tag")
+	// once more changes nothing
+	l.operator().run(t, "cancel", job.Event).want(t, 0, "canceled by test: wrong tag")
+	l.operator().run(t, "why", digest.String()).want(t, 0, "CANCELED: ",
+		"canceled by test: wrong tag", "operate@")
 	l.operator().run(t, "jobs").want(t, 0, "no jobs")
 	l.operator().run(t, "requeue", "--all-failed").want(t, 0, "nothing failed")
 	l.operator().run(t, "cancel", "nobody").want(t, verb.Unknown, "2>there is no such job")
 	reader := l.operator()
 	reader.env[1] = "PRATIQUE_TOKEN=wrong-wrong-wrong"
-	reader.run(t, "cancel", job.Event).want(t, verb.Unknown, "2>does not know the token in PRATIQUE_TOKEN")
+	reader.run(t, "cancel", job.Event).want(t, verb.Unknown,
+		"2>does not know the token in PRATIQUE_TOKEN")
 	l.awaitEmptyQueues()
 	stop()
 	l.writeDatabase(nil)
@@ -99,7 +108,9 @@ func TestCancelAndRequeue(t *testing.T) {
 	l.awaitState(digest, pratique.StateCanceled)
 	l.noCommit()
 
-	l.awaitJob("the canceled job", func(j api.Job) bool { return j.Event == job.Event && j.State == "canceled" }, "--state", "canceled")
+	l.awaitJob("the canceled job", func(j api.Job) bool {
+		return j.Event == job.Event && j.State == "canceled"
+	}, "--state", "canceled")
 	again := l.operator().run(t, "requeue", job.Event).want(t, 0, job.Event+"  requeued as ")
 	l.awaitState(digest, pratique.StateDeployed)
 	if twice := l.operator().run(t, "requeue", job.Event).want(t, 0); twice.out != again.out {
@@ -121,8 +132,8 @@ func TestCancelAndRequeue(t *testing.T) {
 	l.awaitEmptyQueues()
 }
 
-// TestDeadLetters: an image that is not there fails for good, is listed, and is evaluated when it is there and somebody
-// asks.
+// TestDeadLetters: an image that is not there fails for good, is listed, and is evaluated when it
+// is there and somebody asks.
 func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -132,8 +143,11 @@ func TestDeadLetters(t *testing.T) {
 	if err != nil || s.State != pratique.StateFailed {
 		t.Fatalf("%+v, %v", s, err)
 	}
-	dead := l.awaitJob("the dead letter", func(j api.Job) bool { return j.State == "failed" }, "--state", "failed", "--since", "1h")
-	if dead.Event != s.ID || dead.Stage != "inspect" || dead.Attempts != 1 || dead.Priority != pratique.PriorityManual || dead.Reason == "" {
+	dead := l.awaitJob("the dead letter", func(j api.Job) bool {
+		return j.State == "failed"
+	}, "--state", "failed", "--since", "1h")
+	if dead.Event != s.ID || dead.Stage != "inspect" || dead.Attempts != 1 ||
+		dead.Priority != pratique.PriorityManual || dead.Reason == "" {
 		t.Errorf("%+v", dead)
 	}
 	l.operator().run(t, "cancel", s.ID).want(t, verb.Unknown, "2>it has ended: failed")
@@ -155,13 +169,15 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
-// TestDeadLetterOfAWebhook fails before anything but its failure is on record, and can be taken in anew all the same.
+// TestDeadLetterOfAWebhook fails before anything but its failure is on record, and can be taken in
+// anew all the same.
 func TestDeadLetterOfAWebhook(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serve()
 	gone := pratique.DigestOf([]byte("gone"))
-	if status := l.post(strings.NewReader(notification(l.registry.Host(), "team/app", "3.0", gone)), nil); status/100 != 2 {
+	if status := l.post(strings.NewReader(notification(l.registry.Host(), "team/app", "3.0", gone)),
+		nil); status/100 != 2 {
 		t.Fatalf("answered %d", status)
 	}
 	failed := func(j api.Job) bool { return j.State == "failed" }
@@ -170,14 +186,17 @@ func TestDeadLetterOfAWebhook(t *testing.T) {
 		t.Errorf("%+v", first)
 	}
 	l.operator().run(t, "requeue", first.Event).want(t, 0)
-	again := l.awaitJob("its successor", func(j api.Job) bool { return failed(j) && j.Event != first.Event })
+	again := l.awaitJob("its successor", func(j api.Job) bool {
+		return failed(j) && j.Event != first.Event
+	})
 	s, err := l.client.Submission(t.Context(), again.Event, 0)
 	if err != nil || s.Requeues != first.Event || s.Source != "main" || s.Actor != "ci" {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
 
-// TestCancelRunningInspection: the registry keeps a download open for ever, and the worker is free again at once.
+// TestCancelRunningInspection: the registry keeps a download open for ever, and the worker is free
+// again at once.
 func TestCancelRunningInspection(t *testing.T) {
 	t.Parallel()
 	var hold, held atomic.Bool
@@ -194,7 +213,9 @@ func TestCancelRunningInspection(t *testing.T) {
 	l.serve()
 	hold.Store(true)
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
-	job := l.awaitJob("the inspection", func(j api.Job) bool { return j.State == api.JobRunning && held.Load() }, "--state", "running")
+	job := l.awaitJob("the inspection", func(j api.Job) bool {
+		return j.State == api.JobRunning && held.Load()
+	}, "--state", "running")
 	l.operator().run(t, "cancel", job.Event).want(t, 0)
 	l.awaitEmptyQueues()
 	hold.Store(false)
@@ -237,8 +258,8 @@ func (b *busyRegistry) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// TestRegistryAsksForPatience: all that is submitted meanwhile waits in the queue, nobody asks the registry, and everything
-// is evaluated when the time is over.
+// TestRegistryAsksForPatience: all that is submitted meanwhile waits in the queue, nobody asks the
+// registry, and everything is evaluated when the time is over.
 func TestRegistryAsksForPatience(t *testing.T) {
 	t.Parallel()
 	busy := &busyRegistry{}
@@ -268,6 +289,7 @@ func TestRegistryAsksForPatience(t *testing.T) {
 		t.Errorf("asked within the pause: %v", busy.pestered)
 	}
 	busy.mu.Unlock()
-	// The job of the push's own notification may still have to ask the registry, which takes the lock.
+	// The job of the push's own notification may still have to ask the registry, which takes the
+	// lock.
 	l.awaitEmptyQueues()
 }

@@ -76,14 +76,15 @@ func (i intake) push(t *testing.T, receiver, tag string) *http.Response {
 	return response
 }
 
-// TestPushesAreAcknowledgedWhileNATSIsAway stops a real NATS server and starts it again, over and over: senders do not
-// notice, and all that was acknowledged is in the queue, once and in order.
+// TestPushesAreAcknowledgedWhileNATSIsAway stops a real NATS server and starts it again, over and
+// over: senders do not notice, and all that was acknowledged is in the queue, once and in order.
 func TestPushesAreAcknowledgedWhileNATSIsAway(t *testing.T) {
 	t.Parallel()
 	options := server.Options{JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 64 << 30}
 	s := natsserver.Start(t, options)
 	options.Port = natsserver.Port(s)
-	conn, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond))
+	conn, err := nats.Connect(s.ClientURL(), nats.MaxReconnects(-1),
+		nats.ReconnectWait(20*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +160,8 @@ func queued(t *testing.T, js jetstream.JetStream) []string {
 	return tags
 }
 
-// TestFullOutboxAsksToComeAgain in the words of each sender, and takes pushes again when there is room.
+// TestFullOutboxAsksToComeAgain in the words of each sender, and takes pushes again when there is
+// room.
 func TestFullOutboxAsksToComeAgain(t *testing.T) {
 	t.Parallel()
 	in := newIntake(t, outbox.Config{MaxBytes: 4 << 10})
@@ -169,10 +171,12 @@ func TestFullOutboxAsksToComeAgain(t *testing.T) {
 			t.Fatal("it has no bound")
 		}
 	}
-	for receiver, want := range map[string]int{"main": http.StatusServiceUnavailable, "events": http.StatusTooManyRequests} {
+	for receiver, want := range map[string]int{"main": http.StatusServiceUnavailable,
+		"events": http.StatusTooManyRequests} {
 		response := in.push(t, receiver, "another")
 		if response.StatusCode != want || response.Header.Get("Retry-After") == "" {
-			t.Errorf("%s: status %d, Retry-After %q", receiver, response.StatusCode, response.Header.Get("Retry-After"))
+			t.Errorf("%s: status %d, Retry-After %q", receiver, response.StatusCode,
+				response.Header.Get("Retry-After"))
 		}
 	}
 	if s := in.box.Stats(); s.RefusedFull < 3 || s.Waiting != accepted {
@@ -184,11 +188,14 @@ func TestFullOutboxAsksToComeAgain(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var forwarder sync.WaitGroup
 	forwarder.Go(func() {
-		_ = in.box.Run(ctx, outbox.Downstream{Forward: func(context.Context, []pratique.Event) error { return nil }})
+		_ = in.box.Run(ctx, outbox.Downstream{Forward: func(context.Context, []pratique.Event) error {
+			return nil
+		}})
 	})
 	defer forwarder.Wait()
 	defer cancel()
-	for deadline := time.Now().Add(patience); in.push(t, "main", "another").StatusCode != http.StatusAccepted; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); in.push(t, "main",
+		"another").StatusCode != http.StatusAccepted; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it stays full")
 		}

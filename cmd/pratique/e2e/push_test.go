@@ -16,8 +16,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 )
 
-// TestCleanPushIsCommitted follows a push to the config repository, and checks the result with git and with
-// the command-line cosign, as somebody would who has never heard of this service.
+// TestCleanPushIsCommitted follows a push to the config repository, and checks the result with git
+// and with the command-line cosign, as somebody would who has never heard of this service.
 func TestCleanPushIsCommitted(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -25,7 +25,8 @@ func TestCleanPushIsCommitted(t *testing.T) {
 	digest := l.push("team/app:1.0", l.build(images.Clean()))
 	image := l.awaitState(digest, pratique.StateDeployed)
 	if image.Outcome != pratique.Allow || len(image.Deployments) != 1 || len(image.Attestations) != 5 {
-		t.Errorf("outcome %q, %d deployments, %d attestations", image.Outcome, len(image.Deployments), len(image.Attestations))
+		t.Errorf("outcome %q, %d deployments, %d attestations", image.Outcome,
+			len(image.Deployments), len(image.Attestations))
 	}
 	if image.Database == nil || image.Database.AgeSeconds < 3500 || image.Packages != 6 {
 		t.Errorf("database %+v, %d packages", image.Database, image.Packages)
@@ -42,14 +43,17 @@ func TestCleanPushIsCommitted(t *testing.T) {
 func (l *line) checkFiles(digest pratique.Digest, tag string) {
 	l.t.Helper()
 	app := l.registry.Host() + "/team/app"
-	if got, want := l.gitOutput("show", "main:clusters/production/kustomization.yaml"), "images:\n  - name: "+app+"\n    newTag: \""+tag+"\"\n    digest: "+digest.String(); got != want {
+	if got, want := l.gitOutput("show", "main:clusters/production/kustomization.yaml"),
+		"images:\n  - name: "+app+"\n    newTag: \""+tag+"\"\n    digest: "+digest.String(); got != want {
 		l.t.Errorf("kustomization.yaml is\n%s\nwant\n%s", got, want)
 	}
 	// What begins with a digit is quoted, so that no reader of YAML takes it for a number.
-	if got, want := l.gitOutput("show", "main:clusters/production/marked.yaml"), "image: \""+app+":"+tag+"@"+digest.String()+"\" # {\"$pratique\": \""+app+"\"}"; got != want {
+	if got, want := l.gitOutput("show", "main:clusters/production/marked.yaml"), "image: \""+app+
+		":"+tag+"@"+digest.String()+"\" # {\"$pratique\": \""+app+"\"}"; got != want {
 		l.t.Errorf("marked.yaml is\n%s\nwant\n%s", got, want)
 	}
-	if got := l.gitOutput("show", "main:clusters/staging/kustomization.yaml"); strings.Contains(got, "sha256") {
+	if got := l.gitOutput("show",
+		"main:clusters/staging/kustomization.yaml"); strings.Contains(got, "sha256") {
 		l.t.Errorf("a file outside the target's path was edited:\n%s", got)
 	}
 }
@@ -82,7 +86,8 @@ func (l *line) checkWithCosign(image api.Image) {
 	binary := cosignBinary(l.t)
 	key := filepath.Join(l.dir, "data", "signing", "cosign.pub")
 	run := func(args ...string) (string, error) {
-		command := exec.CommandContext(l.t.Context(), binary, append(args, "--key", key, "--insecure-ignore-tlog", image.Image)...)
+		command := exec.CommandContext(l.t.Context(), binary,
+			append(args, "--key", key, "--insecure-ignore-tlog", image.Image)...)
 		command.Env = []string{"HOME=" + l.t.TempDir()}
 		out, err := command.CombinedOutput()
 		return string(out), err
@@ -118,12 +123,13 @@ func TestVulnerablePushIsDenied(t *testing.T) {
 		}
 	}
 	if len(image.Attestations) != 4 {
-		t.Errorf("%d attestations, want both SBOMs, the findings and the verdict", len(image.Attestations))
+		t.Errorf("%d attestations, want both SBOMs, the findings and the verdict",
+			len(image.Attestations))
 	}
 }
 
-// TestSamePushAgain checks that the same digest under the same tag makes no second commit, and that nothing
-// that we attach to the image comes back as work: no loop.
+// TestSamePushAgain checks that the same digest under the same tag makes no second commit, and that
+// nothing that we attach to the image comes back as work: no loop.
 func TestSamePushAgain(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -132,23 +138,30 @@ func TestSamePushAgain(t *testing.T) {
 	digest := l.push("team/app:1.0", image)
 	first := l.awaitState(digest, pratique.StateDeployed)
 	// The registry would send another id for another push: it is a repeat all the same.
-	if status := l.post(strings.NewReader(notification(l.registry.Host(), "team/app", "1.0", digest)), nil); status != http.StatusOK {
+	if status := l.post(strings.NewReader(notification(l.registry.Host(), "team/app", "1.0",
+		digest)), nil); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
 	// A submission is none: somebody wants to know.
 	if _, err := l.client.Submit(t.Context(), l.registry.Host()+"/team/app:1.0", "", 0); err != nil {
 		t.Fatal(err)
 	}
-	second := l.await(digest, "the second event's end", func(i api.Image) bool { return count(i, pratique.FactCompleted) == 2 })
+	second := l.await(digest, "the second event's end", func(i api.Image) bool {
+		return count(i, pratique.FactCompleted) == 2
+	})
 	if l.commits() != 2 || len(second.Deployments) != 1 || second.State != pratique.StateDeployed {
 		t.Errorf("%d commits, state %q, deployments %+v", l.commits(), second.State, second.Deployments)
 	}
-	if second.VSA != first.VSA || count(second, pratique.FactAttested) != 1 || count(second, pratique.FactInspected) != 1 {
+	if second.VSA != first.VSA || count(second, pratique.FactAttested) != 1 ||
+		count(second, pratique.FactInspected) != 1 {
 		t.Errorf("the second event repeated work: %+v", second.Facts)
 	}
-	// Notifications are sent and worked on in their order: when this push has ended, all that the first has led to is done.
+	// Notifications are sent and worked on in their order: when this push has ended, all that the
+	// first has led to is done.
 	l.awaitState(l.push("team/other:1.0", l.version("later")), pratique.StateAllowed)
-	if after := l.await(digest, "", func(api.Image) bool { return true }); len(after.Facts) != len(second.Facts) {
+	if after := l.await(digest, "", func(api.Image) bool {
+		return true
+	}); len(after.Facts) != len(second.Facts) {
 		t.Errorf("facts go on after the end: %+v", after.Facts[len(second.Facts):])
 	}
 }
@@ -163,15 +176,16 @@ func count(i api.Image, kind pratique.FactKind) int {
 	return n
 }
 
-// TestNewestPushWins checks that an older image that is evaluated late does not overwrite a newer one, and that
-// moving a tag back is a push like any other.
+// TestNewestPushWins checks that an older image that is evaluated late does not overwrite a newer
+// one, and that moving a tag back is a push like any other.
 func TestNewestPushWins(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
 	older, newer := images.Clean(), images.Clean()
 	older.Text, newer.Text = "older", "newer"
 	a, b := l.build(older), l.build(newer)
-	// Both are pushed while nobody works; the registry keeps the notifications and sends them in order.
+	// Both are pushed while nobody works; the registry keeps the notifications and sends them in
+	// order.
 	first := l.push("team/app:1.0", a)
 	second := l.push("team/app:1.0", b)
 	l.serve()
@@ -187,7 +201,8 @@ func TestNewestPushWins(t *testing.T) {
 	}
 }
 
-// TestIndex checks that every platform is inspected and attested, and that the index has the worst verdict.
+// TestIndex checks that every platform is inspected and attested, and that the index has the worst
+// verdict.
 func TestIndex(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -204,7 +219,9 @@ func TestIndex(t *testing.T) {
 		t.Errorf("children %+v, %d attestations on the index", image.Children, len(image.Attestations))
 	}
 	for _, c := range image.Children {
-		child := l.await(c.Digest, "the child's attestations", func(i api.Image) bool { return len(i.Attestations) == 5 })
+		child := l.await(c.Digest, "the child's attestations", func(i api.Image) bool {
+			return len(i.Attestations) == 5
+		})
 		if child.Outcome != pratique.Allow || child.Platform != c.Platform {
 			t.Errorf("child %+v: outcome %q", c, child.Outcome)
 		}

@@ -20,8 +20,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 )
 
-// benchImages are pushed in this order into a service with an empty data directory: base is cold, the next two
-// lie on layers that are known by then, the last shares nothing with them.
+// benchImages are pushed in this order into a service with an empty data directory: base is cold,
+// the next two lie on layers that are known by then, the last shares nothing with them.
 var benchImages = []string{"base", "app-go", "app-node", "app-clean"}
 
 // configFiles is the number of manifests in the config repository.
@@ -45,9 +45,10 @@ func (s series) add(image, step string, m measure) {
 	s[image][step] = append(s[image][step], m)
 }
 
-// TestSideBySide measures the time from a push until the commit is in the config repository, for the service
-// and for the sequence of command lines that does the same, on one registry, in turns. It fails only if a side
-// does not get there: times are printed, as Markdown tables for docs/performance.md, and evaluated by people.
+// TestSideBySide measures the time from a push until the commit is in the config repository, for
+// the service and for the sequence of command lines that does the same, on one registry, in turns.
+// It fails only if a side does not get there: times are printed, as Markdown tables for
+// docs/performance.md, and evaluated by people.
 func TestSideBySide(t *testing.T) {
 	data := realData(t)
 	tools := commandLines(t)
@@ -63,17 +64,19 @@ func TestSideBySide(t *testing.T) {
 	fmt.Print(benchReport(t, repetitions, ours, theirs, memory))
 }
 
-// sideBySide is one repetition, with everything made anew. It returns the peak memory of the service.
+// sideBySide is one repetition, with everything made anew. It returns the peak memory of the
+// service.
 func sideBySide(t *testing.T, data string, tools tools, repetition int, ours, theirs series) int64 {
 	t.Helper()
 	l := newLine(t, lineOptions{
 		config: realConfig, noDB: true, onDisk: true,
-		// No finding of this database is CRITICAL, and those without a severity are allowed, so that every
-		// image is committed.
+		// No finding of this database is CRITICAL, and those without a severity are allowed, so
+		// that every image is committed.
 		policy: "  blockAt: CRITICAL",
 		files:  func(host string) fileSet { return benchFiles(host, "team") },
 	})
-	if _, err := l.git.Create(t.Context(), "commandline", benchFiles(l.registry.Host(), "cli")); err != nil {
+	if _, err := l.git.Create(t.Context(), "commandline",
+		benchFiles(l.registry.Host(), "cli")); err != nil {
 		t.Fatal(err)
 	}
 	l.push("aqua/trivy-db:2", fromLayout(t, filepath.Join(data, "db", "oci"), "trivy-db-a:2"))
@@ -97,7 +100,8 @@ func sideBySide(t *testing.T, data string, tools tools, repetition int, ours, th
 func benchFiles(host, folder string) fileSet {
 	files := fileSet{}
 	for _, image := range benchImages {
-		files["clusters/production/"+image+"/kustomization.yaml"] = kustomization(host+"/"+folder+"/"+image, "")
+		files["clusters/production/"+image+"/kustomization.yaml"] = kustomization(host+"/"+folder+
+			"/"+image, "")
 	}
 	for i := range configFiles {
 		files[fmt.Sprintf("clusters/production/other-%03d/deployment.yaml", i)] = fmt.Sprintf(
@@ -188,8 +192,8 @@ func (b *bench) traffic(do func()) (requests, bytes int64) {
 	return after - requests, bytesAfter - bytes
 }
 
-// head reads the branch from the file in which Git keeps it: a git process for each look would cost more than
-// what is measured.
+// head reads the branch from the file in which Git keeps it: a git process for each look would cost
+// more than what is measured.
 func (b *bench) head() string {
 	b.t.Helper()
 	raw, err := os.ReadFile(filepath.Join(b.git.Dir("config"), "refs", "heads", "main"))
@@ -227,7 +231,8 @@ func (b *bench) service(image string, source v1.Image) measure {
 	m.cpu = b.tree.cpu() - cpu
 	m.requests -= b.putRequests
 	m.bytes -= b.putBytes
-	if file := b.gitOutput("show", "main:clusters/production/"+image+"/kustomization.yaml"); !strings.Contains(file, digest.String()) {
+	if file := b.gitOutput("show", "main:clusters/production/"+image+
+		"/kustomization.yaml"); !strings.Contains(file, digest.String()) {
 		b.t.Errorf("the commit is not of %s:\n%s", digest, file)
 	}
 	return m

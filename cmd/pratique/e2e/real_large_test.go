@@ -23,17 +23,18 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestLargeImage measures what an image of 1 GiB costs: the real base, and eight layers of 128 MiB, half of which does
-// not compress. It prints wall time, processor time, bytes fetched and the most memory that the service and its
-// children held together, beside the two scanners' command lines. It fails if a layer was fetched twice, or if
-// anything is left.
+// TestLargeImage measures what an image of 1 GiB costs: the real base, and eight layers of 128 MiB,
+// half of which does not compress. It prints wall time, processor time, bytes fetched and the most
+// memory that the service and its children held together, beside the two scanners' command lines.
+// It fails if a layer was fetched twice, or if anything is left.
 func TestLargeImage(t *testing.T) {
 	data := realData(t)
 	tools := commandLines(t)
 	l := newLine(t, lineOptions{
 		config: realConfig, noDB: true, onDisk: true, policy: "  blockAt: CRITICAL",
 		files: func(host string) fileSet {
-			return fileSet{"clusters/production/large/kustomization.yaml": kustomization(host+"/team/large", "")}
+			return fileSet{"clusters/production/large/kustomization.yaml": kustomization(host+
+				"/team/large", "")}
 		},
 	})
 	l.push("aqua/trivy-db:2", fromLayout(t, filepath.Join(data, "db", "oci"), "trivy-db-a:2"))
@@ -58,18 +59,23 @@ func TestLargeImage(t *testing.T) {
 	cpu = b.tree.cpu() - cpu
 	peak := stop()
 	ref := b.registry.Host() + "/team/large@" + settled.String()
-	trivy := b.run("PRATIQUE_TRIVY", "image", "--scanners", "vuln", "--format", "json", "--output", filepath.Join(b.dir, "trivy.json"),
+	trivy := b.run("PRATIQUE_TRIVY", "image", "--scanners", "vuln", "--format", "json", "--output",
+		filepath.Join(b.dir, "trivy.json"),
 		"--cache-dir", b.cache, "--skip-db-update", "--quiet", ref)
-	syft := b.run("PRATIQUE_SYFT", "scan", "registry:"+ref, "-q", "-o", "spdx-json="+filepath.Join(b.dir, "spdx"), "-o", "cyclonedx-json="+filepath.Join(b.dir, "cdx"))
+	syft := b.run("PRATIQUE_SYFT", "scan", "registry:"+ref, "-q", "-o", "spdx-json="+
+		filepath.Join(b.dir, "spdx"), "-o", "cyclonedx-json="+filepath.Join(b.dir, "cdx"))
 	fmt.Printf("\n| image of 1 GiB, %.0f MB packed | wall s | CPU s | down | memory |\n|---|---|---|---|---|\n"+
 		"| Pratique, push to commit | %.2f | %.2f | %.0f MB, %d requests | %d MiB, idle %d MiB |\n| trivy, findings only | %.2f | %.2f | %.0f MB | |\n| syft, both SBOMs | %.2f | %.2f | %.0f MB | |\n\n",
-		float64(packed)/1e6, wall.Seconds(), cpu.Seconds(), float64(down)/1e6, requests, peak>>20, idle>>20,
-		trivy.wall.Seconds(), trivy.cpu.Seconds(), float64(trivy.bytes)/1e6, syft.wall.Seconds(), syft.cpu.Seconds(), float64(syft.bytes)/1e6)
+		float64(packed)/1e6, wall.Seconds(), cpu.Seconds(), float64(down)/1e6, requests, peak>>20,
+		idle>>20,
+		trivy.wall.Seconds(), trivy.cpu.Seconds(), float64(trivy.bytes)/1e6, syft.wall.Seconds(),
+		syft.cpu.Seconds(), float64(syft.bytes)/1e6)
 	const evidence = 12 << 20 // manifests, and the attestations that are read back
 	if down > packed+evidence {
 		t.Errorf("%d bytes were fetched of an image of %d", down, packed)
 	}
-	if left, err := filepath.Glob(filepath.Join(b.dir, "*", "tmp", "*", "child-*", "job-*")); err != nil || len(left) > 0 {
+	if left, err := filepath.Glob(filepath.Join(b.dir, "*", "tmp", "*", "child-*",
+		"job-*")); err != nil || len(left) > 0 {
 		t.Errorf("left: %v %v", left, err)
 	}
 }
@@ -122,7 +128,8 @@ func largeLayer(t *testing.T, path string, i int) {
 	w := tar.NewWriter(z)
 	file := func(name string, content []byte) {
 		t.Helper()
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644,
+			Size: int64(len(content))}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write(content); err != nil {
@@ -130,7 +137,8 @@ func largeLayer(t *testing.T, path string, i int) {
 		}
 	}
 	for k := range 2000 {
-		file(fmt.Sprintf("data/l%d/small/%d/%d.txt", i, k/100, k), bytes.Repeat(fmt.Appendf(nil, "line %d of layer %d\n", k, i), 200))
+		file(fmt.Sprintf("data/l%d/small/%d/%d.txt", i, k/100, k),
+			bytes.Repeat(fmt.Appendf(nil, "line %d of layer %d\n", k, i), 200))
 	}
 	r := rand.NewChaCha8([32]byte{byte(i)})
 	noise := make([]byte, 16<<20)
@@ -142,7 +150,8 @@ func largeLayer(t *testing.T, path string, i int) {
 	}
 	for k := range 4 {
 		line := fmt.Sprintf("%d.%d GET /item/%d 200\n", i, r.Uint64(), k)
-		file(fmt.Sprintf("data/l%d/txt%d.log", i, k), []byte(strings.Repeat(line, (16<<20-2_000_000)/len(line))))
+		file(fmt.Sprintf("data/l%d/txt%d.log", i, k),
+			[]byte(strings.Repeat(line, (16<<20-2_000_000)/len(line))))
 	}
 	for _, c := range []io.Closer{w, z, f} {
 		if err := c.Close(); err != nil {
@@ -151,7 +160,8 @@ func largeLayer(t *testing.T, path string, i int) {
 	}
 }
 
-// memory is what the processes of the tree hold together, in bytes; pages that several share are counted once.
+// memory is what the processes of the tree hold together, in bytes; pages that several share are
+// counted once.
 func (p *processTree) memory() int64 {
 	p.t.Helper()
 	var total int64
@@ -162,8 +172,9 @@ func (p *processTree) memory() int64 {
 	return total
 }
 
-// held is what a process holds in bytes, pages that others have too in proportion: its own, and those of files that it has
-// mapped, which the kernel drops when it needs the room. It is not ok if the process has just ended.
+// held is what a process holds in bytes, pages that others have too in proportion: its own, and
+// those of files that it has mapped, which the kernel drops when it needs the room. It is not ok if
+// the process has just ended.
 func held(pid int) (own, files int64, ok bool) {
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {

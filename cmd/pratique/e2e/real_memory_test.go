@@ -25,27 +25,31 @@ import (
 const (
 	// memoryRest is how long the service rests before it is measured.
 	memoryRest = 30 * time.Second
-	// mostChild is what one process that parses images may hold then, mostAtRest all processes together.
+	// mostChild is what one process that parses images may hold then, mostAtRest all processes
+	// together.
 	mostChild, mostAtRest = 120 << 20, 200 << 20
 	// burst is how many images are pushed at once.
 	burst = 18
 )
 
-// TestMemoryAtRest measures what the service and its children hold: after the start, after a burst of real images, and when
-// it has rested. It fails if they hold on to more than they should, and prints a table for docs/performance.md.
+// TestMemoryAtRest measures what the service and its children hold: after the start, after a burst
+// of real images, and when it has rested. It fails if they hold on to more than they should, and
+// prints a table for docs/performance.md.
 func TestMemoryAtRest(t *testing.T) {
 	data, binary := realData(t), os.Getenv("PRATIQUE_BINARY")
 	if binary == "" {
 		t.Skip("PRATIQUE_BINARY is not set: make bench-memory DATA=DIR")
 	}
-	l := newLine(t, lineOptions{config: realConfig, noDB: true, onDisk: true, policy: "  blockAt: CRITICAL"})
+	l := newLine(t, lineOptions{config: realConfig, noDB: true, onDisk: true,
+		policy: "  blockAt: CRITICAL"})
 	l.push("aqua/trivy-db:2", fromLayout(t, filepath.Join(data, "db", "oci"), "trivy-db-a:2"))
 	b := &bench{line: l, tree: startService(t, binary, l.configFile)}
 	l.awaitReady()
 	table := "| MiB | service | children that parse | those that match | together | mapped files |\n|---|---|---|---|---|---|\n"
 	row := func(when string) memoryUse {
 		use := b.tree.use()
-		table += fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", when, mib(use.service), mib(use.parse...), mib(use.match...), mib(use.total()), mib(use.files))
+		table += fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", when, mib(use.service),
+			mib(use.parse...), mib(use.match...), mib(use.total()), mib(use.files))
 		return use
 	}
 	b.tree.awaitIdle()
@@ -96,7 +100,8 @@ func (b *bench) versions(t *testing.T, data string, n int) []v1.Image {
 		if err := errors.Join(err, writeErr, w.Close()); err != nil {
 			t.Fatal(err)
 		}
-		image, err := mutate.AppendLayers(source, static.NewLayer(layer.Bytes(), types.OCIUncompressedLayer))
+		image, err := mutate.AppendLayers(source, static.NewLayer(layer.Bytes(),
+			types.OCIUncompressedLayer))
 		if err != nil {
 			t.Fatal(err)
 		}

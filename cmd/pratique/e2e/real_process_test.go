@@ -61,7 +61,8 @@ func (p *processTree) pids() []int {
 	return all
 }
 
-// cpu is the processor time of the tree, with that of its processes that have ended, in steps of 10 ms.
+// cpu is the processor time of the tree, with that of its processes that have ended, in steps of 10
+// ms.
 func (p *processTree) cpu() time.Duration {
 	p.t.Helper()
 	const tick = 10 * time.Millisecond // Linux tells user space so on every architecture
@@ -85,8 +86,8 @@ func (p *processTree) cpu() time.Duration {
 	return total
 }
 
-// awaitIdle waits until the tree has used next to nothing for a while: until its children are warm, and what
-// it does after a push is done.
+// awaitIdle waits until the tree has used next to nothing for a while: until its children are warm,
+// and what it does after a push is done.
 func (p *processTree) awaitIdle() {
 	p.t.Helper()
 	const quiet, most = 500 * time.Millisecond, 10 * time.Millisecond
@@ -103,8 +104,8 @@ func (p *processTree) awaitIdle() {
 	}
 }
 
-// peakMemory is the highest resident sizes of the living processes together, in bytes. The program itself, which
-// they share, is counted once.
+// peakMemory is the highest resident sizes of the living processes together, in bytes. The program
+// itself, which they share, is counted once.
 func (p *processTree) peakMemory() int64 {
 	p.t.Helper()
 	var own, shared int64

@@ -19,16 +19,19 @@ func benchReport(t *testing.T, repetitions int, ours, theirs series, memory []in
 	t.Helper()
 	var b strings.Builder
 	load, _ := os.ReadFile("/proc/loadavg") // elsewhere than on Linux it stays empty
-	commit, err := exec.CommandContext(t.Context(), "git", "describe", "--always", "--dirty", "--abbrev=12").Output()
+	commit, err := exec.CommandContext(t.Context(), "git", "describe", "--always", "--dirty",
+		"--abbrev=12").Output()
 	if err != nil {
 		commit = []byte("unknown")
 	}
 	fmt.Fprintf(&b, "\nCommit %s, %s, %s/%s, %d processors, %d repetitions, load at the end %.14s\n\n",
-		strings.TrimSpace(string(commit)), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), repetitions, load)
+		strings.TrimSpace(string(commit)), runtime.Version(), runtime.GOOS, runtime.GOARCH,
+		runtime.NumCPU(), repetitions, load)
 	writeTotals(&b, ours, theirs)
 	writeStages(&b, ours)
 	writeSteps(&b, theirs)
-	fmt.Fprintf(&b, "\nPeak resident memory of the service with its children: %d MiB (median).\n", median(memory)>>20)
+	fmt.Fprintf(&b, "\nPeak resident memory of the service with its children: %d MiB (median).\n",
+		median(memory)>>20)
 	return b.String()
 }
 
@@ -39,7 +42,8 @@ func writeTotals(b *strings.Builder, ours, theirs series) {
 		written := theirs[image][""]
 		row := func(side string, all []measure) {
 			fmt.Fprintf(b, "| %s | %s | %s | %.0f %% | %s | %d | %s |\n", image, side, spread(all),
-				100*medianOf(all, wall).Seconds()/medianOf(written, wall).Seconds(), seconds(medianOf(all, cpu)),
+				100*medianOf(all, wall).Seconds()/medianOf(written, wall).Seconds(),
+				seconds(medianOf(all, cpu)),
 				medianOf(all, requests), size(medianOf(all, down)))
 		}
 		row("Pratique", ours[image][""])
@@ -51,7 +55,8 @@ func writeTotals(b *strings.Builder, ours, theirs series) {
 // writeStages shows where the service's time goes: for each fact, the time since the one before.
 func writeStages(b *strings.Builder, ours series) {
 	order := []pratique.FactKind{
-		pratique.FactResolved, pratique.FactInspected, pratique.FactScanned, pratique.FactEvaluated, pratique.FactAttested, "commit", pratique.FactCompleted,
+		pratique.FactResolved, pratique.FactInspected, pratique.FactScanned, pratique.FactEvaluated,
+		pratique.FactAttested, "commit", pratique.FactCompleted,
 	}
 	fmt.Fprint(b, "\n| milliseconds until |")
 	for _, kind := range order {
@@ -76,12 +81,14 @@ func writeStages(b *strings.Builder, ours series) {
 }
 
 func writeSteps(b *strings.Builder, theirs series) {
-	fmt.Fprintf(b, "\n| step, wall s / requests / down | %s |\n|---|%s\n", strings.Join(benchImages, " | "), strings.Repeat("---|", len(benchImages)))
+	fmt.Fprintf(b, "\n| step, wall s / requests / down | %s |\n|---|%s\n",
+		strings.Join(benchImages, " | "), strings.Repeat("---|", len(benchImages)))
 	for _, step := range append(slices.Clone(written), stepTrivyCached, stepSyftBoth) {
 		fmt.Fprintf(b, "| %s |", step)
 		for _, image := range benchImages {
 			all := theirs[image][step]
-			fmt.Fprintf(b, " %s / %d / %s |", seconds(medianOf(all, wall)), medianOf(all, requests), size(medianOf(all, down)))
+			fmt.Fprintf(b, " %s / %d / %s |", seconds(medianOf(all, wall)), medianOf(all, requests),
+				size(medianOf(all, down)))
 		}
 		fmt.Fprintln(b)
 	}
@@ -111,7 +118,8 @@ func spread(all []measure) string {
 	for i, m := range all {
 		values[i] = m.wall
 	}
-	return fmt.Sprintf("**%s** (%s-%s)", seconds(median(values)), seconds(slices.Min(values)), seconds(slices.Max(values)))
+	return fmt.Sprintf("**%s** (%s-%s)", seconds(median(values)), seconds(slices.Min(values)),
+		seconds(slices.Max(values)))
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.2f", d.Seconds()) }

@@ -25,8 +25,8 @@ import (
 // realImages are the images of the real data, in the order in which they are pushed.
 var realImages = []string{"base", "app-go", "app-node", "app-clean", "app-flip", "alpine-syn"}
 
-// realData is the directory of real images, databases and expected findings, which are not part of the
-// repository; make e2e-real DATA=DIR sets it.
+// realData is the directory of real images, databases and expected findings, which are not part of
+// the repository; make e2e-real DATA=DIR sets it.
 func realData(t *testing.T) string {
 	t.Helper()
 	data := os.Getenv("PRATIQUE_TEST_DATA")
@@ -36,8 +36,9 @@ func realData(t *testing.T) string {
 	return data
 }
 
-// realConfig leaves everything at its default that concerns work and durability, and takes the database from
-// the registry, as operators do. The database is as old as the data, which is not what is tested.
+// realConfig leaves everything at its default that concerns work and durability, and takes the
+// database from the registry, as operators do. The database is as old as the data, which is not
+// what is tested.
 var realConfig = template.Must(template.New("").Parse(`
 dataDir: {{.Dir}}/data
 listen: {{.Listen}}
@@ -63,26 +64,32 @@ api:
     - {name: test, token: "file:{{.Dir}}/token", submit: true}
 `))
 
-// TestReal pushes real images through the whole line, with a real vulnerability database taken from a registry,
-// and compares what the API gives with what the command lines of trivy and syft found in the same images. Then
-// the command line of cosign verifies everything that was attached.
+// TestReal pushes real images through the whole line, with a real vulnerability database taken from
+// a registry, and compares what the API gives with what the command lines of trivy and syft found
+// in the same images. Then the command line of cosign verifies everything that was attached.
 func TestReal(t *testing.T) {
 	data := realData(t)
 	for _, db := range []string{"db-a", "db-b"} {
 		t.Run(db, func(t *testing.T) {
-			l := newLine(t, lineOptions{config: realConfig, noDB: true, onDisk: true, files: manyApps(realImages)})
+			l := newLine(t, lineOptions{config: realConfig, noDB: true, onDisk: true,
+				files: manyApps(realImages)})
 			l.push("aqua/trivy-db:2", fromLayout(t, filepath.Join(data, "db", "oci"), "trivy-"+db+":2"))
 			l.serve()
 			var table strings.Builder
-			fmt.Fprintf(&table, "%-10s %-9s %8s %8s %8s %9s  %s\n", db, "state", "packages", "findings", "expected", "seconds", "verdict")
+			fmt.Fprintf(&table, "%-10s %-9s %8s %8s %8s %9s  %s\n", db, "state", "packages",
+				"findings", "expected", "seconds", "verdict")
 			for _, name := range realImages {
 				want := findingsOracle(t, filepath.Join(data, "oracle", name+"."+db+".json"))
 				started := time.Now()
-				digest := l.push("team/"+name+":1", fromLayout(t, filepath.Join(data, "images"), name+":1"))
-				image := l.await(digest, "an end", func(i api.Image) bool { return count(i, pratique.FactCompleted) > 0 })
+				digest := l.push("team/"+name+":1", fromLayout(t, filepath.Join(data, "images"),
+					name+":1"))
+				image := l.await(digest, "an end", func(i api.Image) bool {
+					return count(i, pratique.FactCompleted) > 0
+				})
 				took := time.Since(started)
 				findings := l.checkReport(name, image, want)
-				l.checkSBOMs(name, image, packagesOracle(t, filepath.Join(data, "oracle", name+".syft.json")))
+				l.checkSBOMs(name, image,
+					packagesOracle(t, filepath.Join(data, "oracle", name+".syft.json")))
 				l.checkRealVerdict(name, image, want)
 				l.checkRealSignatures(name, image)
 				fmt.Fprintf(&table, "%-10s %-9s %8d %8d %8d %9.2f  %s\n",
@@ -98,7 +105,8 @@ func manyApps(names []string) func(host string) fileSet {
 	return func(host string) fileSet {
 		files := fileSet{}
 		for _, name := range names {
-			files["clusters/production/"+name+"/kustomization.yaml"] = "images:\n  - name: " + host + "/team/" + name + "\n    newTag: \"0\"\n"
+			files["clusters/production/"+name+"/kustomization.yaml"] = "images:\n  - name: " +
+				host + "/team/" + name + "\n    newTag: \"0\"\n"
 		}
 		return files
 	}
@@ -128,7 +136,8 @@ func fromLayout(t *testing.T, dir, name string) v1.Image {
 	return nil
 }
 
-// foundVulnerability is a finding with all that trivy's command line says of it and that policies look at.
+// foundVulnerability is a finding with all that trivy's command line says of it and that policies
+// look at.
 type foundVulnerability struct {
 	ID, Pkg, Version, Fixed, Severity, Status, Type, Class, Path string
 }
@@ -180,23 +189,28 @@ func (l *line) checkReport(name string, image api.Image, want []foundVulnerabili
 	var have []foundVulnerability
 	for _, f := range report.Findings {
 		have = append(have, foundVulnerability{
-			ID: f.ID, Pkg: f.Package, Version: f.Installed, Fixed: f.Fixed, Severity: f.Severity.String(), Status: f.Status,
+			ID: f.ID, Pkg: f.Package, Version: f.Installed, Fixed: f.Fixed,
+			Severity: f.Severity.String(), Status: f.Status,
 			Type: f.Type, Class: string(f.Class), Path: f.Path,
 		})
 	}
-	sorted := cmpopts.SortSlices(func(a, b foundVulnerability) bool { return fmt.Sprint(a) < fmt.Sprint(b) })
+	sorted := cmpopts.SortSlices(func(a, b foundVulnerability) bool {
+		return fmt.Sprint(a) < fmt.Sprint(b)
+	})
 	if diff := cmp.Diff(want, have, sorted, cmpopts.EquateEmpty()); diff != "" {
 		l.t.Errorf("%s: findings (-command line +here)\n%s", name, diff)
 	}
 	if image.Counts.Total() != len(have) {
-		l.t.Errorf("%s: the API counts %d findings, its report has %d", name, image.Counts.Total(), len(have))
+		l.t.Errorf("%s: the API counts %d findings, its report has %d", name, image.Counts.Total(),
+			len(have))
 	}
 	return len(have)
 }
 
 func (l *line) checkSBOMs(name string, image api.Image, want []string) {
 	l.t.Helper()
-	for format, decode := range map[string]func([]byte) (sbom.Summary, error){"spdx": sbom.DecodeSPDX, "cyclonedx": sbom.DecodeCycloneDX} {
+	for format, decode := range map[string]func([]byte) (sbom.Summary,
+		error){"spdx": sbom.DecodeSPDX, "cyclonedx": sbom.DecodeCycloneDX} {
 		summary, err := decode(l.document(image.Digest, "sbom?format="+format))
 		if err != nil {
 			l.t.Fatal(err)
@@ -230,15 +244,18 @@ func (l *line) checkRealVerdict(name string, image api.Image, findings []foundVu
 		outcome, state = pratique.Deny, pratique.StateDenied
 	}
 	if image.Outcome != outcome || image.State != state {
-		l.t.Errorf("%s: outcome %q, state %q, want %q and %q; failure %+v", name, image.Outcome, image.State, outcome, state, image.Failure)
+		l.t.Errorf("%s: outcome %q, state %q, want %q and %q; failure %+v", name, image.Outcome,
+			image.State, outcome, state, image.Failure)
 	}
 	file := l.gitOutput("show", "main:clusters/production/"+name+"/kustomization.yaml")
-	if committed := strings.Contains(file, image.Digest.String()); committed != (outcome == pratique.Allow) {
+	if committed := strings.Contains(file,
+		image.Digest.String()); committed != (outcome == pratique.Allow) {
 		l.t.Errorf("%s: outcome %q, but the config repository has\n%s", name, image.Outcome, file)
 	}
 }
 
-// checkRealSignatures has cosign verify all attestations, and the signature, which only allowed images have.
+// checkRealSignatures has cosign verify all attestations, and the signature, which only allowed
+// images have.
 func (l *line) checkRealSignatures(name string, image api.Image) {
 	l.t.Helper()
 	if image.Outcome == pratique.Allow {
@@ -246,7 +263,8 @@ func (l *line) checkRealSignatures(name string, image api.Image) {
 		return
 	}
 	cosign := func(args ...string) (string, error) {
-		args = append(args, "--key", filepath.Join(l.dir, "data", "signing", "cosign.pub"), "--insecure-ignore-tlog", image.Image)
+		args = append(args, "--key", filepath.Join(l.dir, "data", "signing", "cosign.pub"),
+			"--insecure-ignore-tlog", image.Image)
 		command := exec.CommandContext(l.t.Context(), cosignBinary(l.t), args...)
 		command.Env = []string{"HOME=" + l.t.TempDir()}
 		out, err := command.CombinedOutput()

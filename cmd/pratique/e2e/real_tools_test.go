@@ -17,7 +17,8 @@ type tools map[string]string
 func commandLines(t *testing.T) tools {
 	t.Helper()
 	all := tools{}
-	for _, variable := range []string{"PRATIQUE_BINARY", "PRATIQUE_TRIVY", "PRATIQUE_SYFT", "PRATIQUE_COSIGN"} {
+	for _, variable := range []string{"PRATIQUE_BINARY", "PRATIQUE_TRIVY", "PRATIQUE_SYFT",
+		"PRATIQUE_COSIGN"} {
 		if all[variable] = os.Getenv(variable); all[variable] == "" {
 			t.Skipf("%s is not set: make bench-line DATA=DIR", variable)
 		}
@@ -40,11 +41,13 @@ const (
 	stepSyftBoth    = "syft, both formats in one run"
 )
 
-// written is the sequence as most pipelines have it; tuned has one run of syft, and a runner that keeps
-// trivy's cache of the base layers.
+// written is the sequence as most pipelines have it; tuned has one run of syft, and a runner that
+// keeps trivy's cache of the base layers.
 var (
-	written = []string{stepTrivy, stepTrivyVuln, stepSPDX, stepCycloneDX, stepSign, stepAttestSPDX, stepAttestCDX, stepAttestVuln, stepGit}
-	tuned   = []string{stepTrivyCached, stepTrivyVuln, stepSyftBoth, stepSign, stepAttestSPDX, stepAttestCDX, stepAttestVuln, stepGit}
+	written = []string{stepTrivy, stepTrivyVuln, stepSPDX, stepCycloneDX, stepSign, stepAttestSPDX,
+		stepAttestCDX, stepAttestVuln, stepGit}
+	tuned = []string{stepTrivyCached, stepTrivyVuln, stepSyftBoth, stepSign, stepAttestSPDX,
+		stepAttestCDX, stepAttestVuln, stepGit}
 )
 
 const password = "PRATIQUE-BENCHMARK"
@@ -52,7 +55,8 @@ const password = "PRATIQUE-BENCHMARK"
 func (b *bench) prepareTools() {
 	b.t.Helper()
 	b.cache, b.key = filepath.Join(b.dir, "trivy"), filepath.Join(b.dir, "bench.key")
-	b.run("PRATIQUE_TRIVY", "image", "--download-db-only", "--db-repository", b.registry.Host()+"/aqua/trivy-db:2", "--cache-dir", b.cache, "--quiet")
+	b.run("PRATIQUE_TRIVY", "image", "--download-db-only", "--db-repository", b.registry.Host()+
+		"/aqua/trivy-db:2", "--cache-dir", b.cache, "--quiet")
 	b.run("PRATIQUE_COSIGN", "generate-key-pair", "--output-key-prefix", filepath.Join(b.dir, "bench"))
 }
 
@@ -67,8 +71,10 @@ func (b *bench) run(tool string, args ...string) measure {
 	command := exec.CommandContext(b.t.Context(), binary, args...)
 	command.Dir = b.dir
 	command.Env = []string{
-		"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + b.dir, "COSIGN_PASSWORD=" + password, "SYFT_CHECK_FOR_APP_UPDATE=false",
-		"GIT_AUTHOR_NAME=x", "GIT_AUTHOR_EMAIL=x@example.com", "GIT_COMMITTER_NAME=x", "GIT_COMMITTER_EMAIL=x@example.com",
+		"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + b.dir, "COSIGN_PASSWORD=" +
+			password, "SYFT_CHECK_FOR_APP_UPDATE=false",
+		"GIT_AUTHOR_NAME=x", "GIT_AUTHOR_EMAIL=x@example.com", "GIT_COMMITTER_NAME=x",
+		"GIT_COMMITTER_EMAIL=x@example.com",
 	}
 	var out bytes.Buffer
 	command.Stdout, command.Stderr = &out, &out
@@ -104,14 +110,17 @@ func (b *bench) commandLine(image string, source v1.Image, into series) {
 	ref, dir := b.registry.Host()+"/cli/"+image+"@"+digest.String(), b.t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
 	trivy := func(cache, format string) measure {
-		return b.run("PRATIQUE_TRIVY", "image", "--cache-dir", cache, "--skip-db-update", "--skip-java-db-update", "--skip-version-check",
-			"--offline-scan", "--quiet", "--scanners", "vuln", "--format", format, "--output", file(format), ref)
+		return b.run("PRATIQUE_TRIVY", "image", "--cache-dir", cache, "--skip-db-update",
+			"--skip-java-db-update", "--skip-version-check",
+			"--offline-scan", "--quiet", "--scanners", "vuln", "--format", format, "--output",
+			file(format), ref)
 	}
 	syft := func(args ...string) measure {
 		return b.run("PRATIQUE_SYFT", append([]string{"scan", "--quiet", "registry:" + ref}, args...)...)
 	}
 	attest := func(kind, predicate string) measure {
-		return b.run("PRATIQUE_COSIGN", "attest", "--key", b.key, "--tlog-upload=false", "--yes", "--type", kind, "--predicate", file(predicate), ref)
+		return b.run("PRATIQUE_COSIGN", "attest", "--key", b.key, "--tlog-upload=false", "--yes",
+			"--type", kind, "--predicate", file(predicate), ref)
 	}
 	cache := b.freshCache()
 	steps := map[string]measure{
@@ -120,7 +129,8 @@ func (b *bench) commandLine(image string, source v1.Image, into series) {
 		stepSPDX:      syft("-o", "spdx-json="+file("spdx")),
 		stepCycloneDX: syft("-o", "cyclonedx-json="+file("cyclonedx")),
 		stepSyftBoth:  syft("-o", "spdx-json="+file("spdx2"), "-o", "cyclonedx-json="+file("cyclonedx2")),
-		stepSign:      b.run("PRATIQUE_COSIGN", "sign", "--key", b.key, "--tlog-upload=false", "--yes", ref),
+		stepSign: b.run("PRATIQUE_COSIGN", "sign", "--key", b.key, "--tlog-upload=false",
+			"--yes", ref),
 	}
 	// The order matters: each attestation is written into what the others left.
 	steps[stepAttestSPDX] = attest("spdxjson", "spdx")
@@ -131,8 +141,10 @@ func (b *bench) commandLine(image string, source v1.Image, into series) {
 	if image == "app-go" || image == "app-node" {
 		known := b.freshCache()
 		base := b.registry.Host() + "/cli/base:1"
-		b.run("PRATIQUE_TRIVY", "image", "--cache-dir", known, "--skip-db-update", "--skip-java-db-update", "--skip-version-check",
-			"--offline-scan", "--quiet", "--scanners", "vuln", "--format", "json", "--output", file("base"), base)
+		b.run("PRATIQUE_TRIVY", "image", "--cache-dir", known, "--skip-db-update",
+			"--skip-java-db-update", "--skip-version-check",
+			"--offline-scan", "--quiet", "--scanners", "vuln", "--format", "json", "--output",
+			file("base"), base)
 		steps[stepTrivyCached] = trivy(known, "json")
 	}
 	for step, m := range steps {
@@ -145,12 +157,15 @@ func (b *bench) commandLine(image string, source v1.Image, into series) {
 // commitByHand is what a pipeline's script does with git.
 func (b *bench) commitByHand(image, digest, clone string) measure {
 	b.t.Helper()
-	parts := map[string]measure{"clone": b.run("git", "clone", "--quiet", b.git.URL+"/commandline.git", clone)}
+	parts := map[string]measure{"clone": b.run("git", "clone", "--quiet", b.git.URL+
+		"/commandline.git", clone)}
 	path := filepath.Join("clusters", "production", image, "kustomization.yaml")
-	if err := os.WriteFile(filepath.Join(clone, path), []byte(kustomization(b.registry.Host()+"/cli/"+image, digest)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(clone, path),
+		[]byte(kustomization(b.registry.Host()+"/cli/"+image, digest)), 0o600); err != nil {
 		b.t.Fatal(err)
 	}
-	parts["commit"] = b.run("git", "-C", clone, "commit", "--quiet", "--all", "--message", "Deploy "+image)
+	parts["commit"] = b.run("git", "-C", clone, "commit", "--quiet", "--all", "--message",
+		"Deploy "+image)
 	parts["push"] = b.run("git", "-C", clone, "push", "--quiet")
 	return sum(parts, []string{"clone", "commit", "push"})
 }

@@ -28,8 +28,9 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// station is a service of which only that runs which rescanning needs: queue and ledger, documents, the inventory, the
-// children. So what is measured is rescanning, and not the evaluating that comes after it.
+// station is a service of which only that runs which rescanning needs: queue and ledger, documents,
+// the inventory, the children. So what is measured is rescanning, and not the evaluating that comes
+// after it.
 type station struct {
 	*service.Service
 	log bytes.Buffer
@@ -44,7 +45,8 @@ func newStation(t *testing.T, l *line) *station {
 	}
 	st := &station{}
 	ctx, cancel := context.WithCancel(context.Background())
-	if st.Service, err = service.New(ctx, conf, slog.New(slog.NewTextHandler(&st.log, nil)), service.Options{Queue: quick}); err != nil {
+	if st.Service, err = service.New(ctx, conf, slog.New(slog.NewTextHandler(&st.log, nil)),
+		service.Options{Queue: quick}); err != nil {
 		cancel()
 		t.Fatal(err)
 	}
@@ -131,8 +133,8 @@ func (st *station) jobs(t *testing.T) int {
 	return n
 }
 
-// TestRescanMissesNothing lets a fleet of a few hundred images grow, changes the database in every way there is, and
-// compares each image with a full match.
+// TestRescanMissesNothing lets a fleet of a few hundred images grow, changes the database in every
+// way there is, and compares each image with a full match.
 func TestRescanMissesNothing(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
@@ -151,7 +153,8 @@ func TestRescanMissesNothing(t *testing.T) {
 	}
 	f := newFleet(t, st.Service, db)
 	for i, spec := range []images.Spec{
-		images.Clean(), images.Vulnerable(), python("jinja2", "3.0"), python("click", "8.0"), python("flask", "2.0"), python("quiet", "1.0"),
+		images.Clean(), images.Vulnerable(), python("jinja2", "3.0"), python("click", "8.0"),
+		python("flask", "2.0"), python("quiet", "1.0"),
 	} {
 		f.grow(fmt.Sprint("kind", i), inventoryOf(spec), 40)
 	}
@@ -162,15 +165,18 @@ func TestRescanMissesNothing(t *testing.T) {
 	}
 
 	narrowed.Vulnerable, narrowed.Patched, graver.Severity = []string{"<8.1"}, []string{"8.1"}, "CRITICAL"
-	zlib := vulndb.Advisory{ID: "CVE-2026-7005", Bucket: "debian 12", Package: "zlib", Fixed: "1:9", Title: "trouble in zlib", Severity: "HIGH"}
-	l.publish(time.Now().Add(-time.Hour), narrowed, graver, zlib, pip("CVE-2026-7006", "py_yaml", "1.0", "LOW"))
+	zlib := vulndb.Advisory{ID: "CVE-2026-7005", Bucket: "debian 12", Package: "zlib", Fixed: "1:9",
+		Title: "trouble in zlib", Severity: "HIGH"}
+	l.publish(time.Now().Add(-time.Hour), narrowed, graver, zlib, pip("CVE-2026-7006", "py_yaml",
+		"1.0", "LOW"))
 	r, _ := st.rescan(t)
 	db, err = st.Inspect.CurrentDatabase()
 	if err != nil {
 		t.Fatal(err)
 	}
 	changed, worse := f.verify(db)
-	if r.Everything != "" || r.Changed != changed || r.NewlyAffected != worse || changed == 0 || worse == 0 || r.Failed != 0 {
+	if r.Everything != "" || r.Changed != changed || r.NewlyAffected != worse || changed == 0 ||
+		worse == 0 || r.Failed != 0 {
 		t.Errorf("rescanning says %+v; %d changed, %d for the worse", r, changed, worse)
 	}
 	if n := st.jobs(t); n != changed {
@@ -180,7 +186,8 @@ func TestRescanMissesNothing(t *testing.T) {
 
 // inventoryOf is what inspecting an image of the spec finds, as far as matching reads it.
 func inventoryOf(s images.Spec) pratique.Inventory {
-	inv := pratique.Inventory{Scanner: pratique.Tool{Name: "trivy", Version: "test"}, OS: pratique.OS{Family: "debian", Name: "12.5"}}
+	inv := pratique.Inventory{Scanner: pratique.Tool{Name: "trivy", Version: "test"},
+		OS: pratique.OS{Family: "debian", Name: "12.5"}}
 	debian := pratique.PackageList{Class: pratique.ClassOS, Type: "debian"}
 	for _, p := range s.Debian {
 		source := p.Source
@@ -200,16 +207,17 @@ func inventoryOf(s images.Spec) pratique.Inventory {
 	}
 	python := pratique.PackageList{Class: pratique.ClassLanguage, Type: "python-pkg"}
 	for _, m := range s.Python {
-		python.Packages = append(python.Packages, pratique.Package{Name: m.Name, Version: m.Version, FilePath: "usr/lib/" + m.Name})
+		python.Packages = append(python.Packages, pratique.Package{Name: m.Name, Version: m.Version,
+			FilePath: "usr/lib/" + m.Name})
 	}
 	inv.Lists = append(inv.Lists, debian, python)
 	scanner.SortInventory(&inv)
 	return inv
 }
 
-// TestRescanBench rescans ten thousand images from one real database to the next, and has the command line scan
-// the images that they are made of from a warm cache. It prints a table for docs/performance.md, and fails only if an
-// answer is wrong.
+// TestRescanBench rescans ten thousand images from one real database to the next, and has the
+// command line scan the images that they are made of from a warm cache. It prints a table for
+// docs/performance.md, and fails only if an answer is wrong.
 func TestRescanBench(t *testing.T) {
 	data := realData(t)
 	trivy := os.Getenv("PRATIQUE_TRIVY")
@@ -232,10 +240,12 @@ func TestRescanBench(t *testing.T) {
 	}
 	f := newFleet(t, st.Service, db)
 	// In percent of the fleet.
-	kinds := map[string]int{"app-node": 35, "app-go": 30, "app-clean": 10, "app-flip": 10, "alpine-syn": 10, "base": 5}
+	kinds := map[string]int{"app-node": 35, "app-go": 30, "app-clean": 10, "app-flip": 10,
+		"alpine-syn": 10, "base": 5}
 	names := []string{"app-node", "app-go", "app-clean", "app-flip", "alpine-syn", "base"}
 	for _, name := range names {
-		result, err := st.Inspect.Parsers.Inspect(t.Context(), st.readableImage(t, imagetest.Load(t, filepath.Join(data, "images"), name+":1")))
+		result, err := st.Inspect.Parsers.Inspect(t.Context(),
+			st.readableImage(t, imagetest.Load(t, filepath.Join(data, "images"), name+":1")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -267,7 +277,8 @@ func TestRescanBench(t *testing.T) {
 		total += d * time.Duration(size*kinds[name]/100)
 	}
 	fmt.Printf("\n| images | lists | names that differ | details that differ | lists matched again | images touched | changed | newly affected |\n|---|---|---|---|---|---|---|---|\n| %d | %d | %d | %d | %d | %d | %d | %d |\n",
-		len(f.images), r.Lists, r.Names, r.Vulnerabilities, r.Matched, r.Touched, r.Changed, r.NewlyAffected)
+		len(f.images), r.Lists, r.Names, r.Vulnerabilities, r.Matched, r.Touched, r.Changed,
+		r.NewlyAffected)
 	fmt.Printf("\n| | wall | |\n|---|---|---|\n| rescanned, facts and jobs durable | **%.1f s** | %.1f s of CPU |\n| `trivy image` on a warm cache, medians times the images | %.0f s | %.0f times as long |\n",
 		took.Seconds(), cpu.Seconds(), total.Seconds(), total.Seconds()/took.Seconds())
 	for _, name := range names {
@@ -294,14 +305,17 @@ func (l *line) scanWarm(t *testing.T, trivy, data string, names []string) map[st
 	t.Helper()
 	b := &bench{line: l, tools: tools{"PRATIQUE_TRIVY": trivy}}
 	b.cache = filepath.Join(l.dir, "trivy")
-	b.run("PRATIQUE_TRIVY", "image", "--download-db-only", "--db-repository", l.registry.Host()+"/mirror/trivy-db:2", "--cache-dir", b.cache, "--quiet")
+	b.run("PRATIQUE_TRIVY", "image", "--download-db-only", "--db-repository", l.registry.Host()+
+		"/mirror/trivy-db:2", "--cache-dir", b.cache, "--quiet")
 	medians := map[string]time.Duration{}
 	for _, name := range names {
 		l.push("cli/"+name+":1", fromLayout(t, filepath.Join(data, "images"), name+":1"))
 		var all []time.Duration
 		for range 4 {
-			m := b.run("PRATIQUE_TRIVY", "image", "--cache-dir", b.cache, "--skip-db-update", "--skip-java-db-update", "--skip-version-check",
-				"--offline-scan", "--quiet", "--scanners", "vuln", "--format", "json", "--output", filepath.Join(l.dir, "scan.json"), l.registry.Host()+"/cli/"+name+":1")
+			m := b.run("PRATIQUE_TRIVY", "image", "--cache-dir", b.cache, "--skip-db-update",
+				"--skip-java-db-update", "--skip-version-check",
+				"--offline-scan", "--quiet", "--scanners", "vuln", "--format", "json", "--output",
+				filepath.Join(l.dir, "scan.json"), l.registry.Host()+"/cli/"+name+":1")
 			all = append(all, m.wall)
 		}
 		all = all[1:] // the first fills the cache
@@ -316,7 +330,8 @@ func (p *processTree) resetPeak() {
 	p.t.Helper()
 	debug.FreeOSMemory()
 	for _, pid := range p.pids() {
-		_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/clear_refs", []byte("5"), 0o600) // else the peak is too high
+		// else the peak is too high
+		_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/clear_refs", []byte("5"), 0o600)
 	}
 }
 
@@ -325,5 +340,6 @@ func benchConfig(t *testing.T) *template.Template {
 	t.Helper()
 	text := databaseFromRegistry(t).Tree.Root.String()
 	text = strings.Replace(text, "workers: {inspect: 1}", "workers: {inspect: 2}", 1)
-	return template.Must(template.New("").Parse(strings.Replace(text, "noSync: true", "noSync: false", 1)))
+	return template.Must(template.New("").Parse(strings.Replace(text, "noSync: true",
+		"noSync: false", 1)))
 }

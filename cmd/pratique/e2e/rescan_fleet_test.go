@@ -21,10 +21,11 @@ import (
 	"github.com/pratique-dev/pratique/scanner/trivy"
 )
 
-// fleet is an inventory of images that is made of a few inspected ones: repositories with many builds each, as they lie
-// in registries. A repository starts from one image, with some versions of its own. Of its builds two in five leave the
-// packages of the application as they were, and the others bump three in a hundred; every tenth build has a newer base.
-// A build whose application changed has another layer for it, one whose application did not has the same: a reproducible
+// fleet is an inventory of images that is made of a few inspected ones: repositories with many
+// builds each, as they lie in registries. A repository starts from one image, with some versions of
+// its own. Of its builds two in five leave the packages of the application as they were, and the
+// others bump three in a hundred; every tenth build has a newer base. A build whose application
+// changed has another layer for it, one whose application did not has the same: a reproducible
 // build, or nothing but configuration above it.
 type fleet struct {
 	t      testing.TB
@@ -68,7 +69,8 @@ func (f *fleet) grow(kind string, source pratique.Inventory, n int) {
 		scanner.SortInventory(&bases[i])
 	}
 	for made := 0; made < n; {
-		repository := pratique.Repository{Registry: "registry.test", Path: fmt.Sprintf("fleet/%s-%d", kind, made/buildsEach)}
+		repository := pratique.Repository{Registry: "registry.test",
+			Path: fmt.Sprintf("fleet/%s-%d", kind, made/buildsEach)}
 		base := f.random.IntN(len(bases) - 3)
 		app := clone(f.t, source)
 		f.bump(&app, pratique.ClassLanguage, 0.1)
@@ -91,7 +93,8 @@ func (f *fleet) grow(kind string, source pratique.Inventory, n int) {
 				}
 			}
 			scanner.SortInventory(&inv)
-			f.add(kind, pratique.Subject{Repository: repository, Digest: pratique.DigestOf(fmt.Append(nil, repository, build))}, inv)
+			f.add(kind, pratique.Subject{Repository: repository,
+				Digest: pratique.DigestOf(fmt.Append(nil, repository, build))}, inv)
 			made++
 		}
 	}
@@ -121,7 +124,8 @@ func clone(t testing.TB, inv pratique.Inventory) pratique.Inventory {
 
 var lastNumber = regexp.MustCompile(`^(.*?)(\d{1,6})(\D*)$`)
 
-// bump gives a share of the packages of a class another version, at least one, and the list another layer.
+// bump gives a share of the packages of a class another version, at least one, and the list another
+// layer.
 func (f *fleet) bump(inv *pratique.Inventory, class pratique.PackageClass, share float64) {
 	for i := range inv.Lists {
 		l := &inv.Lists[i]
@@ -129,7 +133,8 @@ func (f *fleet) bump(inv *pratique.Inventory, class pratique.PackageClass, share
 			continue
 		}
 		layer := pratique.LayerID{
-			Digest: pratique.DigestOf(fmt.Append(nil, f.random.Uint64())), DiffID: pratique.DigestOf(fmt.Append(nil, f.random.Uint64())),
+			Digest: pratique.DigestOf(fmt.Append(nil, f.random.Uint64())),
+			DiffID: pratique.DigestOf(fmt.Append(nil, f.random.Uint64())),
 		}
 		certain := f.random.IntN(len(l.Packages))
 		for n := range l.Packages {
@@ -147,8 +152,8 @@ func (f *fleet) bump(inv *pratique.Inventory, class pratique.PackageClass, share
 	}
 }
 
-// settleIn stores everything as inspecting and evaluating the images would have: documents, and the facts seen,
-// inspected, matched and evaluated in the ledger.
+// settleIn stores everything as inspecting and evaluating the images would have: documents, and the
+// facts seen, inspected, matched and evaluated in the ledger.
 func (f *fleet) settleIn() {
 	f.t.Helper()
 	ctx := f.t.Context()
@@ -158,7 +163,9 @@ func (f *fleet) settleIn() {
 	now := time.Now().Add(-time.Hour).UTC()
 	for n, image := range f.images {
 		event := pratique.Event{
-			ID: fmt.Sprintf("push-%d", n), Ref: pratique.ImageRef{Repository: image.subject.Repository, Tag: "1." + strconv.Itoa(n), Digest: image.subject.Digest},
+			ID: fmt.Sprintf("push-%d", n),
+			Ref: pratique.ImageRef{Repository: image.subject.Repository, Tag: "1." +
+				strconv.Itoa(n), Digest: image.subject.Digest},
 			Source: "fleet", Priority: pratique.PriorityPush, OccurredAt: now, ReceivedAt: now,
 		}
 		report, findings := f.report(image, f.db, now)
@@ -174,30 +181,37 @@ func (f *fleet) settleIn() {
 			all = append(all, k)
 		}
 		tool := report.Scanner
-		fact(pratique.Fact{Body: &pratique.Resolved{Event: event, Manifest: pratique.Manifest{Subject: image.subject, Platform: "linux/amd64"}}})
-		fact(pratique.Fact{Body: &pratique.Inspected{Inventory: image.inventory.Digest, Packages: image.packages, Scanner: tool}})
+		fact(pratique.Fact{Body: &pratique.Resolved{Event: event,
+			Manifest: pratique.Manifest{Subject: image.subject, Platform: "linux/amd64"}}})
+		fact(pratique.Fact{Body: &pratique.Inspected{Inventory: image.inventory.Digest,
+			Packages: image.packages, Scanner: tool}})
 		var every []pratique.Finding
 		for _, d := range findings {
 			every = append(every, f.summary[d]...)
 		}
 		fact(pratique.Fact{Body: &pratique.Scanned{
 			Report: doc.Digest, Inventory: image.inventory.Digest, Database: f.db.Database,
-			Counts: pratique.Report{Findings: every}.Counts(), Fixable: scanner.CountFixable(every), StartedAt: now, ScannedAt: now,
+			Counts: pratique.Report{Findings: every}.Counts(), Fixable: scanner.CountFixable(every),
+			StartedAt: now, ScannedAt: now,
 		}})
 		fact(pratique.Fact{Body: &pratique.Evaluated{
-			Digest:  pratique.DigestOf(fmt.Append(nil, "verdict", n)),
-			Verdict: pratique.Verdict{Subject: image.subject, Outcome: pratique.Allow, Profile: pratique.Profile{Name: "fleet"}, EvaluatedAt: now},
+			Digest: pratique.DigestOf(fmt.Append(nil, "verdict", n)),
+			Verdict: pratique.Verdict{Subject: image.subject, Outcome: pratique.Allow,
+				Profile: pratique.Profile{Name: "fleet"}, EvaluatedAt: now},
 		}})
 	}
 	for chunk := range slices.Chunk(all, 4000) {
-		if err := (adapter.Facts{Ledger: f.s.Ledger, Broker: f.s.Broker}).AppendAll(ctx, chunk); err != nil {
+		if err := (adapter.Facts{Ledger: f.s.Ledger, Broker: f.s.Broker}).AppendAll(ctx,
+			chunk); err != nil {
 			f.t.Fatal(err)
 		}
 	}
 }
 
-// report is what matching the whole image against db says, without the findings, which are in the documents.
-func (f *fleet) report(image fleetImage, db scanner.DatabaseDir, at time.Time) (pratique.Report, []pratique.Digest) {
+// report is what matching the whole image against db says, without the findings, which are in the
+// documents.
+func (f *fleet) report(image fleetImage, db scanner.DatabaseDir, at time.Time) (pratique.Report,
+	[]pratique.Digest) {
 	f.t.Helper()
 	r := pratique.Report{
 		Scanner: trivy.Tool(), Inventory: image.inventory.Digest, Database: db.Database, ScannedAt: at,
@@ -291,18 +305,21 @@ func (f *fleet) matchAll(db scanner.DatabaseDir) {
 	}
 }
 
-// summarized leaves out what is large: what the test has in mind is not to slow down what is measured.
+// summarized leaves out what is large: what the test has in mind is not to slow down what is
+// measured.
 func summarized(findings []pratique.Finding) []pratique.Finding {
 	var all []pratique.Finding
 	for _, x := range findings {
-		all = append(all, pratique.Finding{ID: x.ID, Package: x.Package, Installed: x.Installed, Path: x.Path, Fixed: x.Fixed, Severity: x.Severity})
+		all = append(all, pratique.Finding{ID: x.ID, Package: x.Package, Installed: x.Installed,
+			Path: x.Path, Fixed: x.Fixed, Severity: x.Severity})
 	}
 	return all
 }
 
-// verify matches everything against db from scratch and compares with what is in the ledger: every image whose findings
-// differ from before must have a new matched fact whose report says exactly that, a newly affected fact if there are
-// findings that it did not have, and a job; every other image must have nothing new. It returns how many changed.
+// verify matches everything against db from scratch and compares with what is in the ledger: every
+// image whose findings differ from before must have a new matched fact whose report says exactly
+// that, a newly affected fact if there are findings that it did not have, and a job; every other
+// image must have nothing new. It returns how many changed.
 func (f *fleet) verify(db scanner.DatabaseDir) (changed, worse int) {
 	f.t.Helper()
 	ctx := f.t.Context()
@@ -319,7 +336,9 @@ func (f *fleet) verify(db scanner.DatabaseDir) (changed, worse int) {
 			}
 			differs = true
 			had := map[string]bool{}
-			name := func(x pratique.Finding) string { return x.ID + "|" + x.Package + "|" + x.Installed + "|" + x.Path }
+			name := func(x pratique.Finding) string {
+				return x.ID + "|" + x.Package + "|" + x.Installed + "|" + x.Path
+			}
 			for _, x := range f.summary[before[p.Digest]] {
 				had[name(x)] = true
 			}
@@ -333,16 +352,21 @@ func (f *fleet) verify(db scanner.DatabaseDir) (changed, worse int) {
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		_, have, err := scanner.ReportHeader(ctx, f.s.Documents, pratique.As[pratique.Scanned](matched).Report)
+		_, have, err := scanner.ReportHeader(ctx, f.s.Documents,
+			pratique.As[pratique.Scanned](matched).Report)
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		if !slices.Equal(have, want) || differs != (pratique.As[pratique.Scanned](matched).Database.Digest == db.Digest) {
-			f.t.Fatalf("%s: the newest report is not what a full match says (differs: %v)", image.subject, differs)
+		if !slices.Equal(have, want) ||
+			differs != (pratique.As[pratique.Scanned](matched).Database.Digest == db.Digest) {
+			f.t.Fatalf("%s: the newest report is not what a full match says (differs: %v)",
+				image.subject, differs)
 		}
 		affected, ok, err := f.s.Ledger.Last(ctx, image.subject, pratique.FactAffected)
-		if err != nil || ok != (added > 0) || ok && pratique.As[pratique.Affected](affected).Total != added {
-			f.t.Fatalf("%s: affected %+v, want %d new findings, %v", image.subject, affected.Body, added, err)
+		if err != nil || ok != (added > 0) || ok &&
+			pratique.As[pratique.Affected](affected).Total != added {
+			f.t.Fatalf("%s: affected %+v, want %d new findings, %v", image.subject, affected.Body,
+				added, err)
 		}
 		if differs {
 			changed++

@@ -17,19 +17,23 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/vulndb"
 )
 
-// databaseFromRegistry is the configuration with a database that the service downloads from the line's registry.
+// databaseFromRegistry is the configuration with a database that the service downloads from the
+// line's registry.
 func databaseFromRegistry(t *testing.T) *template.Template {
 	t.Helper()
 	text := lineConfig.Tree.Root.String()
-	changed := strings.Replace(text, `database: {dir: "{{.Dir}}/db"}`, `database: {interval: 1s, sources: ["{{.Registry}}/mirror/trivy-db:2"]}`, 1)
-	changed = strings.Replace(changed, "- host: {{.Registry}}", "- {host: \"{{.Registry}}\", plainHTTP: true}", 1)
+	changed := strings.Replace(text, `database: {dir: "{{.Dir}}/db"}`,
+		`database: {interval: 1s, sources: ["{{.Registry}}/mirror/trivy-db:2"]}`, 1)
+	changed = strings.Replace(changed, "- host: {{.Registry}}",
+		"- {host: \"{{.Registry}}\", plainHTTP: true}", 1)
 	if changed == text {
 		t.Fatal("the configuration has no database that could be replaced")
 	}
 	return template.Must(template.New("").Parse(changed))
 }
 
-// publish makes a database of the excerpt and what is added to it, and publishes it in the line's registry.
+// publish makes a database of the excerpt and what is added to it, and publishes it in the line's
+// registry.
 func (l *line) publish(updatedAt time.Time, added ...vulndb.Advisory) {
 	l.t.Helper()
 	d, err := vulndb.Excerpt()
@@ -52,8 +56,9 @@ func (l *line) publish(updatedAt time.Time, added ...vulndb.Advisory) {
 
 func pip(id, pkg, below, severity string) vulndb.Advisory {
 	return vulndb.Advisory{
-		ID: id, Bucket: "pip::GitHub Security Advisory pip", Package: pkg, Vulnerable: []string{"<" + below},
-		Patched: []string{below}, Title: "trouble in " + pkg, Severity: severity,
+		ID: id, Bucket: "pip::GitHub Security Advisory pip", Package: pkg,
+		Vulnerable: []string{"<" + below},
+		Patched:    []string{below}, Title: "trouble in " + pkg, Severity: severity,
 	}
 }
 
@@ -64,7 +69,8 @@ func (l *line) serveService() *service.Service {
 	return s
 }
 
-// update has the service take the database that was published last, and waits until all is matched against it.
+// update has the service take the database that was published last, and waits until all is matched
+// against it.
 func (l *line) update(s *service.Service) pratique.Rescan {
 	l.t.Helper()
 	if _, err := s.Inspect.Database.Update(l.t.Context()); err != nil {
@@ -106,8 +112,9 @@ func (l *line) findings(d pratique.Digest) []string {
 	return ids
 }
 
-// TestNewDatabase deploys four images, and then the database changes: one gets a grave finding and is denied, one a
-// mild one and stays allowed without a commit, one lost the only finding it had, and of the last nothing is written.
+// TestNewDatabase deploys four images, and then the database changes: one gets a grave finding and
+// is denied, one a mild one and stays allowed without a commit, one lost the only finding it had,
+// and of the last nothing is written.
 func TestNewDatabase(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
@@ -135,13 +142,18 @@ func TestNewDatabase(t *testing.T) {
 	}
 	commits := l.commits()
 
-	l.publish(time.Now().Add(-time.Hour), pip("CVE-2026-7001", "pyyaml", "6.1", "CRITICAL"), pip("CVE-2026-7002", "flask", "3.0", "LOW"))
+	l.publish(time.Now().Add(-time.Hour), pip("CVE-2026-7001", "pyyaml", "6.1", "CRITICAL"),
+		pip("CVE-2026-7002", "flask", "3.0", "LOW"))
 	r := l.update(s)
-	if r.From != first.To.Digest || r.Everything != "" || r.Lists != 5 || r.Affected != 3 || r.Matched != 3 || r.Changed != 3 || r.NewlyAffected != 2 {
+	if r.From != first.To.Digest || r.Everything != "" || r.Lists != 5 || r.Affected != 3 ||
+		r.Matched != 3 || r.Changed != 3 || r.NewlyAffected != 2 {
 		t.Errorf("rescanning %+v", r)
 	}
-	image := l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })
-	if image.Affected == nil || image.Affected.Total != 1 || image.Affected.Findings[0].ID != "CVE-2026-7001" || image.Database.Digest != r.To.Digest {
+	image := l.await(grave, "the new verdict", func(i api.Image) bool {
+		return i.State == pratique.StateDenied
+	})
+	if image.Affected == nil || image.Affected.Total != 1 ||
+		image.Affected.Findings[0].ID != "CVE-2026-7001" || image.Database.Digest != r.To.Digest {
 		t.Errorf("affected %+v, database %+v", image.Affected, image.Database)
 	}
 	if got := l.findings(grave); len(got) != 1 || got[0] != "CVE-2026-7001" {
@@ -151,14 +163,17 @@ func TestNewDatabase(t *testing.T) {
 		image := l.await(d, "an end of the new evaluation", func(i api.Image) bool {
 			return len(i.Facts) > before[d] && i.Facts[len(i.Facts)-1].Kind == pratique.FactCompleted
 		})
-		if image.State != pratique.StateAllowed || len(l.findings(d)) != want || (image.Affected != nil) != (want > 0) {
+		if image.State != pratique.StateAllowed || len(l.findings(d)) != want ||
+			(image.Affected != nil) != (want > 0) {
 			t.Errorf("state %s, findings %v, affected %+v", image.State, l.findings(d), image.Affected)
 		}
 		if image.Verdict == nil || image.Verdict.EvaluatedAt.Before(r.StartedAt) || image.VSA.IsZero() {
 			t.Errorf("the verdict is not made anew: %+v", image.Verdict)
 		}
 	}
-	if image := l.await(untouched, "anything", func(api.Image) bool { return true }); len(image.Facts) != before[untouched] {
+	if image := l.await(untouched, "anything", func(api.Image) bool {
+		return true
+	}); len(image.Facts) != before[untouched] {
 		t.Errorf("facts about an image that nothing changed for: %+v", image.Facts)
 	}
 	if l.commits() != commits {
@@ -168,7 +183,9 @@ func TestNewDatabase(t *testing.T) {
 	if err := json.Unmarshal(l.get("/api/v1/status"), &status); err != nil {
 		t.Fatal(err)
 	}
-	if status.Rescan == nil || status.Rescan.FinishedAt.IsZero() || status.Rescan.To.Digest != r.To.Digest || status.Rescan.Changed != 3 || status.Rescan.NewlyAffected != 2 {
+	if status.Rescan == nil || status.Rescan.FinishedAt.IsZero() ||
+		status.Rescan.To.Digest != r.To.Digest || status.Rescan.Changed != 3 ||
+		status.Rescan.NewlyAffected != 2 {
 		t.Errorf("status %+v", status.Rescan)
 	}
 
@@ -187,15 +204,17 @@ func TestNewDatabase(t *testing.T) {
 func (l *line) checkMetrics(t *testing.T) {
 	t.Helper()
 	metrics := string(l.get("/metrics"))
-	for _, want := range []string{`pratique_rescan_lists{state="affected"} 3`, `pratique_rescan_images{state="newly-affected"} 2`, `pratique_rescan_running_seconds 0`} {
+	for _, want := range []string{`pratique_rescan_lists{state="affected"} 3`,
+		`pratique_rescan_images{state="newly-affected"} 2`, `pratique_rescan_running_seconds 0`} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
 }
 
-// TestCrashWhileRescanning kills the service at every edge of a rescan, and wants what would have come without that:
-// the image is denied, its new findings are on record once, and an image that nothing changed for is left alone.
+// TestCrashWhileRescanning kills the service at every edge of a rescan, and wants what would have
+// come without that: the image is denied, its new findings are on record once, and an image that
+// nothing changed for is left alone.
 func TestCrashWhileRescanning(t *testing.T) {
 	t.Parallel()
 	for _, edge := range []string{
@@ -220,17 +239,23 @@ func TestCrashWhileRescanning(t *testing.T) {
 				t.Fatalf("the service was not killed at the edge, but by %v", signal)
 			}
 			again := l.start("never")
-			image := l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })
+			image := l.await(grave, "the new verdict", func(i api.Image) bool {
+				return i.State == pratique.StateDenied
+			})
 			l.awaitRescanned()
 			kinds := map[pratique.FactKind]int{}
 			for _, f := range image.Facts {
 				kinds[f.Kind]++
 			}
-			if kinds[pratique.FactAffected] != 1 || kinds[pratique.FactScanned] != 2 || kinds[pratique.FactEvaluated] != 2 {
+			if kinds[pratique.FactAffected] != 1 || kinds[pratique.FactScanned] != 2 ||
+				kinds[pratique.FactEvaluated] != 2 {
 				t.Errorf("facts %v", kinds)
 			}
-			if after := l.await(untouched, "anything", func(api.Image) bool { return true }); len(after.Facts) != len(before.Facts) {
-				t.Errorf("%d facts about an image that nothing changed for, %d before", len(after.Facts), len(before.Facts))
+			if after := l.await(untouched, "anything", func(api.Image) bool {
+				return true
+			}); len(after.Facts) != len(before.Facts) {
+				t.Errorf("%d facts about an image that nothing changed for, %d before",
+					len(after.Facts), len(before.Facts))
 			}
 			again.stop()
 			l.checkIndex()
@@ -246,15 +271,16 @@ func (l *line) awaitRescanned() {
 		if err := json.Unmarshal(l.get("/api/v1/status"), &status); err != nil {
 			l.t.Fatal(err)
 		}
-		if r := status.Rescan; r != nil && status.Database != nil && !r.FinishedAt.IsZero() && r.To.Digest == status.Database.Digest {
+		if r := status.Rescan; r != nil && status.Database != nil && !r.FinishedAt.IsZero() &&
+			r.To.Digest == status.Database.Digest {
 			return
 		}
 	}
 	l.t.Fatalf("rescanning did not end: %+v", status.Rescan)
 }
 
-// TestInventoryIsRebuilt deletes the inventory between two databases: it is made from the ledger, everything is matched
-// against the new one, and an image whose answer is the same is left alone.
+// TestInventoryIsRebuilt deletes the inventory between two databases: it is made from the ledger,
+// everything is matched against the new one, and an image whose answer is the same is left alone.
 func TestInventoryIsRebuilt(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
@@ -272,13 +298,17 @@ func TestInventoryIsRebuilt(t *testing.T) {
 	l.start("never")
 	l.await(grave, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })
 	l.awaitRescanned()
-	if after := l.await(untouched, "anything", func(api.Image) bool { return true }); len(after.Facts) != len(before.Facts) {
-		t.Errorf("%d facts about an image that nothing changed for, %d before", len(after.Facts), len(before.Facts))
+	if after := l.await(untouched, "anything", func(api.Image) bool {
+		return true
+	}); len(after.Facts) != len(before.Facts) {
+		t.Errorf("%d facts about an image that nothing changed for, %d before", len(after.Facts),
+			len(before.Facts))
 	}
 }
 
-// TestNewDatabaseForAnIndex: of two platforms one has a new finding. The index is evaluated again, and the other platform's
-// report names the new database, too, so that its age does not count against it.
+// TestNewDatabaseForAnIndex: of two platforms one has a new finding. The index is evaluated again,
+// and the other platform's report names the new database, too, so that its age does not count
+// against it.
 func TestNewDatabaseForAnIndex(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true, config: databaseFromRegistry(t)})
@@ -300,18 +330,23 @@ func TestNewDatabaseForAnIndex(t *testing.T) {
 	if r.Changed != 1 || r.NewlyAffected != 1 || r.Touched != 2 {
 		t.Errorf("rescanning %+v", r)
 	}
-	after := l.await(digest, "the new verdict", func(i api.Image) bool { return i.State == pratique.StateDenied })
+	after := l.await(digest, "the new verdict", func(i api.Image) bool {
+		return i.State == pratique.StateDenied
+	})
 	if after.VerdictDigest == before.VerdictDigest || len(after.Verdict.Children) != 2 {
 		t.Errorf("verdict %+v", after.Verdict)
 	}
-	for image, affected := range map[pratique.Digest]bool{digestOfImage(t, one): true, digestOfImage(t, other): false} {
+	for image, affected := range map[pratique.Digest]bool{digestOfImage(t, one): true,
+		digestOfImage(t, other): false} {
 		platform := l.await(image, "anything", func(api.Image) bool { return true })
 		if platform.Database.Digest != r.To.Digest || (platform.Affected != nil) != affected {
-			t.Errorf("%s: database %s, affected %+v", platform.Platform, platform.Database.Digest, platform.Affected)
+			t.Errorf("%s: database %s, affected %+v", platform.Platform, platform.Database.Digest,
+				platform.Affected)
 		}
 	}
 	for _, c := range after.Verdict.Children {
-		if want := map[bool]pratique.Outcome{true: pratique.Deny, false: pratique.Allow}[c.Digest == digestOfImage(t, one)]; c.Outcome != want {
+		if want := map[bool]pratique.Outcome{true: pratique.Deny,
+			false: pratique.Allow}[c.Digest == digestOfImage(t, one)]; c.Outcome != want {
 			t.Errorf("%s: %s, want %s", c.Platform, c.Outcome, want)
 		}
 	}

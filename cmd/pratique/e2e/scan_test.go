@@ -30,7 +30,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/vulndb"
 )
 
-// scanBench is a registry with images and databases, and a directory for the program that has none of its own.
+// scanBench is a registry with images and databases, and a directory for the program that has none
+// of its own.
 type scanBench struct {
 	t    *testing.T
 	dir  string
@@ -48,22 +49,23 @@ func newScanBench(t *testing.T) *scanBench {
 		t.Skip("each scan starts two processes, which takes them ten times as long; what they do at once is raced where it is")
 	}
 	b := &scanBench{t: t, dir: t.TempDir(), blobs: map[string]int{}}
-	server, err := registry.Start(t.Context(), registry.Config{Wrap: func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			b.mu.Lock()
-			secret := b.secret
-			if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
-				b.blobs[r.URL.Path]++
-			}
-			b.mu.Unlock()
-			if _, password, _ := r.BasicAuth(); secret != "" && password != secret {
-				w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-				w.WriteHeader(http.StatusUnauthorized)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	}})
+	server, err := registry.Start(t.Context(),
+		registry.Config{Wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				b.mu.Lock()
+				secret := b.secret
+				if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+					b.blobs[r.URL.Path]++
+				}
+				b.mu.Unlock()
+				if _, password, _ := r.BasicAuth(); secret != "" && password != secret {
+					w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				}
+				next.ServeHTTP(w, r)
+			})
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +115,9 @@ func (b *scanBench) writeDB(ago time.Duration) string {
 
 // config names the database of this registry, and dataDir.
 func (b *scanBench) config(extra string) string {
-	return b.file("pratique.yaml", fmt.Sprintf("dataDir: %s/data\ndatabase:\n  sources: ['%s/aqua/trivy-db:2']\n%s", b.dir, b.host, extra))
+	return b.file("pratique.yaml",
+		fmt.Sprintf("dataDir: %s/data\ndatabase:\n  sources: ['%s/aqua/trivy-db:2']\n%s", b.dir,
+			b.host, extra))
 }
 
 func (b *scanBench) run(args ...string) program {
@@ -140,10 +144,12 @@ func TestScan(t *testing.T) {
 	conf := b.config("")
 	bad := b.push("team/app:bad", build(t, images.Vulnerable()))
 	clean := b.push("team/app:clean", build(t, images.Clean()))
-	first := b.run("scan", bad, "--config", conf).want(t, 0, bad+" (linux/amd64)", "debian 12", "CVE-2020-14343", "PyYAML", "CRITICAL", "can be fixed",
+	first := b.run("scan", bad, "--config", conf).want(t, 0, bad+" (linux/amd64)", "debian 12",
+		"CVE-2020-14343", "PyYAML", "CRITICAL", "can be fixed",
 		"2>looking for a new vulnerability database", "2>inspecting sha256:")
 	got := b.run("scan", bad, "--config", conf, "--quiet", "--fail-on", "critical", "--format", "json",
-		"--output", "sarif=out.sarif", "-o", "spdx-json=spdx.json", "-o", "cyclonedx-json=cdx.json", "-o", "table=table.txt").want(t, 1)
+		"--output", "sarif=out.sarif", "-o", "spdx-json=spdx.json", "-o", "cyclonedx-json=cdx.json",
+		"-o", "table=table.txt").want(t, 1)
 	if got.err != "" {
 		t.Errorf("not quiet: %s", got.err)
 	}
@@ -151,16 +157,20 @@ func TestScan(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.out), &found); err != nil {
 		t.Fatal(err)
 	}
-	if found.Ref != bad || len(found.Images) != 1 || found.Images[0].Subject != found.Subject || found.Images[0].Report.Inventory.IsZero() ||
+	if found.Ref != bad || len(found.Images) != 1 || found.Images[0].Subject != found.Subject ||
+		found.Images[0].Report.Inventory.IsZero() ||
 		found.Images[0].Packages != 6 || found.Images[0].Report.Counts()[pratique.SeverityCritical] == 0 {
 		t.Errorf("found %+v", found)
 	}
-	for file, text := range map[string]string{"out.sarif": `"ruleId": "CVE-2020-14343"`, "spdx.json": "SPDX-2.3", "cdx.json": "CycloneDX", "table.txt": "PyYAML"} {
-		if raw, err := os.ReadFile(filepath.Join(b.dir, file)); err != nil || !bytes.Contains(raw, []byte(text)) {
+	for file, text := range map[string]string{"out.sarif": `"ruleId": "CVE-2020-14343"`,
+		"spdx.json": "SPDX-2.3", "cdx.json": "CycloneDX", "table.txt": "PyYAML"} {
+		if raw, err := os.ReadFile(filepath.Join(b.dir, file)); err != nil ||
+			!bytes.Contains(raw, []byte(text)) {
 			t.Errorf("%s: no %q in it, %v", file, text, err)
 		}
 	}
-	if raw, err := os.ReadFile(filepath.Join(b.dir, "table.txt")); err != nil || !strings.Contains(first.out, string(raw)) {
+	if raw, err := os.ReadFile(filepath.Join(b.dir, "table.txt")); err != nil ||
+		!strings.Contains(first.out, string(raw)) {
 		t.Errorf("the second time it finds something else: %s, %v", raw, err)
 	}
 	b.mu.Lock()
@@ -171,12 +181,16 @@ func TestScan(t *testing.T) {
 	}
 	b.mu.Unlock()
 	b.run("scan", bad, "--config", conf, "--quiet", "--policy").want(t, 1, "The policy denies it.")
-	b.run("scan", clean, "--config", conf, "--quiet", "--policy", "--fail-on", "UNKNOWN").want(t, 0, "The policy allows it.", "6 packages, no findings")
+	b.run("scan", clean, "--config", conf, "--quiet", "--policy", "--fail-on", "UNKNOWN").want(t, 0,
+		"The policy allows it.", "6 packages, no findings")
 	broken := t.TempDir()
-	if err := os.WriteFile(filepath.Join(broken, "a.rego"), []byte("package pratique\n\ndeny contains \"x\" if input.sbom.packages > 0\n"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(broken, "a.rego"),
+		[]byte("package pratique\n\ndeny contains \"x\" if input.sbom.packages > 0\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
-	b.run("scan", clean, "--config", b.config("policy: {dir: '"+broken+"'}\n"), "--quiet", "--policy").want(t, 1, "The policy denies it.", "deny holds a text")
+	b.run("scan", clean, "--config", b.config("policy: {dir: '"+broken+"'}\n"), "--quiet",
+		"--policy").want(t, 1, "The policy denies it.", "deny holds a text")
 	conf = b.config("")
 	b.run("scan", b.host+"/team/app:none", "--config", conf).want(t, 2, "2>404")
 	b.run("scan", bad, "--format", "xml").want(t, 2, "2>sarif")
@@ -188,13 +202,15 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// TestScanSections shows what the configuration has it look for beside packages, with the credentials masked.
+// TestScanSections shows what the configuration has it look for beside packages, with the
+// credentials masked.
 func TestScanSections(t *testing.T) {
 	t.Parallel()
 	b := newScanBench(t)
 	db := b.writeDB(time.Hour)
 	token := "ghp_" + strings.Repeat("aPp1", 9)
-	layer, err := images.Layer(map[string]string{"srv/env": "first\nGITHUB=" + token + "\n", "srv/Dockerfile": "FROM debian:latest\nADD x /x\n"})
+	layer, err := images.Layer(map[string]string{"srv/env": "first\nGITHUB=" + token + "\n",
+		"srv/Dockerfile": "FROM debian:latest\nADD x /x\n"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,11 +221,14 @@ func TestScanSections(t *testing.T) {
 	ref := b.push("team/leaky:1", leaky)
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--fail-on", "HIGH").want(t, 0, "no findings")
 	conf := b.config("inspect: {scanners: [secrets, misconfigurations, licenses]}\n")
-	got := b.run("scan", ref, "--quiet", "--db-dir", db, "--config", conf, "--only-fixable", "--fail-on", "CRITICAL", "-o", "sarif=s.sarif", "-o", "json=s.json").
-		want(t, 1, "secrets: 1 finding: 1 CRITICAL", "github-pat", "/srv/env:2", "misconfigurations: ", "DS-0002", "srv/Dockerfile", "licenses: ", "6 packages, no findings")
+	got := b.run("scan", ref, "--quiet", "--db-dir", db, "--config", conf, "--only-fixable",
+		"--fail-on", "CRITICAL", "-o", "sarif=s.sarif", "-o", "json=s.json").
+		want(t, 1, "secrets: 1 finding: 1 CRITICAL", "github-pat", "/srv/env:2",
+			"misconfigurations: ", "DS-0002", "srv/Dockerfile", "licenses: ", "6 packages, no findings")
 	for file, texts := range map[string][]string{
-		"s.sarif": {`"ruleId": "github-pat"`, `"startLine": 2`, `"ruleId": "DS-0002"`, `"uri": "srv/env"`, "****"},
-		"s.json":  {`"rule": "github-pat"`, `"extras": {`, "****"},
+		"s.sarif": {`"ruleId": "github-pat"`, `"startLine": 2`, `"ruleId": "DS-0002"`,
+			`"uri": "srv/env"`, "****"},
+		"s.json": {`"rule": "github-pat"`, `"extras": {`, "****"},
 	} {
 		raw, err := os.ReadFile(filepath.Join(b.dir, file))
 		if err != nil || strings.Contains(string(raw)+got.out, token) {
@@ -223,7 +242,8 @@ func TestScanSections(t *testing.T) {
 	}
 }
 
-// TestScanKeepsAnalyses: what was found in a base layer serves the next image on it, unless another scan has the cache.
+// TestScanKeepsAnalyses: what was found in a base layer serves the next image on it, unless another
+// scan has the cache.
 func TestScanKeepsAnalyses(t *testing.T) {
 	t.Parallel()
 	b := newScanBench(t)
@@ -237,12 +257,14 @@ func TestScanKeepsAnalyses(t *testing.T) {
 		}
 		return files
 	}
-	first := b.run("scan", b.push("team/app:1", build(t, images.Vulnerable())), "--quiet", "--db-dir", db).want(t, 0, "PyYAML")
+	first := b.run("scan", b.push("team/app:1", build(t, images.Vulnerable())), "--quiet",
+		"--db-dir", db).want(t, 0, "PyYAML")
 	before := kept()
 	if len(before) != 2 {
 		t.Fatalf("kept of two layers: %v", before)
 	}
-	second := b.run("scan", b.push("team/app:2", build(t, other)), "--quiet", "--db-dir", db).want(t, 0, "PyYAML")
+	second := b.run("scan", b.push("team/app:2", build(t, other)), "--quiet", "--db-dir",
+		db).want(t, 0, "PyYAML")
 	if all := kept(); len(all) != 3 {
 		t.Errorf("kept %v, and one more layer makes it %v", before, all)
 	}
@@ -269,13 +291,21 @@ func TestScanPlatforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	ref := b.push("team/both:1", index)
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64").want(t, 0, "(linux/amd64)", "PyYAML", "Not inspected, and not evaluated: linux/arm64.")
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/arm64").want(t, 0, "(linux/arm64)", "no findings")
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all").want(t, 0, "(linux/amd64)", "(linux/arm64)")
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all", "--format", "spdx-json").want(t, 2, "2>--platform")
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64", "--format", "spdx-json").want(t, 0, "2>the SBOM is of linux/amd64 alone; not inspected: linux/arm64")
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64", "--format", "sarif").want(t, 0, "not inspected: linux/arm64")
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all", "--config", b.file("arm.yaml", "platforms: [linux/arm64]\n")).want(t, 0, "(linux/arm64)", "Not inspected, and not evaluated: linux/amd64.")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64").want(t, 0,
+		"(linux/amd64)", "PyYAML", "Not inspected, and not evaluated: linux/arm64.")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/arm64").want(t, 0,
+		"(linux/arm64)", "no findings")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all").want(t, 0, "(linux/amd64)",
+		"(linux/arm64)")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all", "--format",
+		"spdx-json").want(t, 2, "2>--platform")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64", "--format",
+		"spdx-json").want(t, 0, "2>the SBOM is of linux/amd64 alone; not inspected: linux/arm64")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/amd64", "--format",
+		"sarif").want(t, 0, "not inspected: linux/arm64")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "all", "--config",
+		b.file("arm.yaml", "platforms: [linux/arm64]\n")).want(t, 0, "(linux/arm64)",
+		"Not inspected, and not evaluated: linux/amd64.")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--platform", "linux/s390x").want(t, 2, "2>linux/arm64")
 }
 
@@ -290,7 +320,8 @@ func TestScanCredentials(t *testing.T) {
 	b.run("scan", ref, "--quiet", "--db-dir", db).want(t, 2, "2>401")
 	password := b.file("password", "swordfish\n")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--username", "u").want(t, 2, "2>--password-file")
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--username", "u", "--password-file", password).want(t, 0, "no findings")
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--username", "u", "--password-file",
+		password).want(t, 0, "no findings")
 	conf := b.config(fmt.Sprintf("registries:\n  - {host: '%s', username: u, password: 'file:%s'}\n", b.host, password))
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--config", conf).want(t, 0, "no findings")
 }
@@ -317,12 +348,16 @@ func TestScanFiles(t *testing.T) {
 	if err := tarball.WriteToFile(saved, tag, img); err != nil {
 		t.Fatal(err)
 	}
-	fromDir := b.run("scan", "--oci-layout", dir, "--quiet", "--db-dir", db, "--format", "sarif").want(t, 0, "localhost/layout@sha256:", "CVE-2020-14343")
-	if again := b.run("scan", "--oci-layout", dir, "--quiet", "--db-dir", db, "--format", "sarif"); again.out != fromDir.out {
+	fromDir := b.run("scan", "--oci-layout", dir, "--quiet", "--db-dir", db, "--format",
+		"sarif").want(t, 0, "localhost/layout@sha256:", "CVE-2020-14343")
+	if again := b.run("scan", "--oci-layout", dir, "--quiet", "--db-dir", db, "--format",
+		"sarif"); again.out != fromDir.out {
 		t.Error("the second time it is another document")
 	}
-	b.run("scan", "--oci-layout", saved, "--quiet", "--db-dir", db).want(t, 0, "CVE-2020-14343", "6 packages")
-	b.run("scan", "--oci-layout", saved+":other", "--quiet", "--db-dir", db).want(t, 2, "2>behind the path: :app:dev")
+	b.run("scan", "--oci-layout", saved, "--quiet", "--db-dir", db).want(t, 0, "CVE-2020-14343",
+		"6 packages")
+	b.run("scan", "--oci-layout", saved+":other", "--quiet", "--db-dir", db).want(t, 2,
+		"2>behind the path: :app:dev")
 	raw, err := os.ReadFile(saved)
 	if err != nil {
 		t.Fatal(err)
@@ -335,17 +370,20 @@ func TestScanFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.run("scan", "--oci-layout", b.file("saved.tgz", packed.String()), "--quiet", "--db-dir", db).want(t, 0, "CVE-2020-14343")
+	b.run("scan", "--oci-layout", b.file("saved.tgz", packed.String()), "--quiet", "--db-dir",
+		db).want(t, 0, "CVE-2020-14343")
 	killed := filepath.Join(b.dir, ".cache/pratique/tmp/scan-1/layers")
 	long := time.Now().Add(-48 * time.Hour)
-	if err := errors.Join(os.MkdirAll(killed, 0o700), os.Chtimes(filepath.Dir(killed), long, long)); err != nil {
+	if err := errors.Join(os.MkdirAll(killed, 0o700), os.Chtimes(filepath.Dir(killed), long,
+		long)); err != nil {
 		t.Fatal(err)
 	}
 	b.run("scan", "--oci-layout", saved, "--quiet", "--db-dir", db).want(t, 0)
 	if left, _ := filepath.Glob(filepath.Join(b.dir, ".cache/pratique/tmp/*")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
-	b.run("scan", "--oci-layout", b.file("junk", "junk"), "--quiet", "--db-dir", db).want(t, 2, "2>not an image")
+	b.run("scan", "--oci-layout", b.file("junk", "junk"), "--quiet", "--db-dir", db).want(t, 2,
+		"2>not an image")
 }
 
 // TestScanJava: with a Java database a jar is known by its SHA-1, and without one nothing changes.
@@ -372,7 +410,8 @@ func TestScanJava(t *testing.T) {
 	ref := b.push("team/java:1", img)
 	dir := t.TempDir()
 	known := vulndb.Jar{Group: "org.example", Artifact: "quiet", Version: "1.0", Content: jar.Bytes()}
-	if err := vulndb.WriteJava(dir, time.Now().UTC(), time.Now().Add(time.Hour).UTC(), known); err != nil {
+	if err := vulndb.WriteJava(dir, time.Now().UTC(), time.Now().Add(time.Hour).UTC(),
+		known); err != nil {
 		t.Fatal(err)
 	}
 	if err := vulndb.PushJava(t.Context(), dir, b.host+"/aqua/trivy-java-db:1"); err != nil {
@@ -384,5 +423,6 @@ func TestScanJava(t *testing.T) {
 	b.run("db", "update", "--java").want(t, 2, "2>database.java.sources")
 	b.run("db", "update", "--java", "--config", conf).want(t, 0, "now in use: sha256:")
 	b.run("scan", ref, "--quiet", "--db-dir", db, "--config", conf).want(t, 0, "7 packages")
-	b.run("scan", ref, "--quiet", "--db-dir", db, "--config", conf, "--format", "json").want(t, 0, `"javaDatabase": "sha256:`)
+	b.run("scan", ref, "--quiet", "--db-dir", db, "--config", conf, "--format", "json").want(t, 0,
+		`"javaDatabase": "sha256:`)
 }

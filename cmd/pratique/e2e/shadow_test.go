@@ -7,8 +7,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestShadow: where every image is checked, the documents of real children are equal and counted; where
-// SBOMs are not incremental, there is nothing to check.
+// TestShadow: where every image is checked, the documents of real children are equal and counted;
+// where SBOMs are not incremental, there is nothing to check.
 func TestShadow(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ inspect, counted string }{
@@ -23,7 +23,8 @@ func TestShadow(t *testing.T) {
 				l.awaitState(l.push("team/app:"+text, l.version(text)), pratique.StateDeployed)
 			}
 			for _, want := range []string{
-				`pratique_sbom_shadow_total{result="equal"} ` + test.counted, `pratique_sbom_shadow_total{result="different"} 0`,
+				`pratique_sbom_shadow_total{result="equal"} ` + test.counted,
+				`pratique_sbom_shadow_total{result="different"} 0`,
 			} {
 				if !strings.Contains(l.metrics(), want+"\n") {
 					t.Errorf("the metrics lack %s", want)

@@ -13,7 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 )
 
-// TestSilentConfigRepository: a Git server that takes connections and never answers keeps nobody's images waiting but its own.
+// TestSilentConfigRepository: a Git server that takes connections and never answers keeps nobody's
+// images waiting but its own.
 func TestSilentConfigRepository(t *testing.T) {
 	t.Parallel()
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
@@ -30,7 +31,8 @@ func TestSilentConfigRepository(t *testing.T) {
 			defer c.Close()
 		}
 	}()
-	text := strings.Replace(lineConfig.Tree.Root.String(), `images: ["{{.Registry}}/team/**"]`, `images: ["{{.Registry}}/team/app"]
+	text := strings.Replace(lineConfig.Tree.Root.String(), `images: ["{{.Registry}}/team/**"]`,
+		`images: ["{{.Registry}}/team/app"]
     - name: silent
       repository: http://`+silent.Addr().String()+`/x.git
       images: ["{{.Registry}}/team/silent*"]`, 1)
@@ -55,7 +57,8 @@ func TestSilentConfigRepository(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	for name, d := range waits {
-		if i, err := l.client.Image(t.Context(), d.String()); err != nil || i.State == pratique.StateFailed || i.State == pratique.StateDeployed {
+		if i, err := l.client.Image(t.Context(), d.String()); err != nil ||
+			i.State == pratique.StateFailed || i.State == pratique.StateDeployed {
 			t.Errorf("%s: %+v, %v", name, i, err)
 		}
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 )
 
-// sweepsConfig has a registry whose own notifications are about other repositories, so that nobody tells of pushes but
-// sweeps, and a pipeline that reports what it likes.
+// sweepsConfig has a registry whose own notifications are about other repositories, so that nobody
+// tells of pushes but sweeps, and a pipeline that reports what it likes.
 const sweepsConfig = `
 dataDir: {{.Dir}}/data
 listen: {{.Listen}}
@@ -48,9 +48,9 @@ func (l *line) version(name string) v1.Image {
 	return l.build(spec)
 }
 
-// TestSweepOrdersNothing: the first sweep of a repository that has a history leaves Git alone, whatever the order of its
-// list. What a moved tag names now is written where Git names that tag, and anything else only if it is asked for by name,
-// or its sender reports it after all.
+// TestSweepOrdersNothing: the first sweep of a repository that has a history leaves Git alone,
+// whatever the order of its list. What a moved tag names now is written where Git names that tag,
+// and anything else only if it is asked for by name, or its sender reports it after all.
 func TestSweepOrdersNothing(t *testing.T) {
 	t.Parallel()
 	var shop string
@@ -58,23 +58,29 @@ func TestSweepOrdersNothing(t *testing.T) {
 		config: template.Must(template.New("").Parse(sweepsConfig)),
 		files: func(host string) fileSet {
 			shop = host + "/team/shop"
-			return fileSet{"clusters/production/shop/kustomization.yaml": "images:\n  - name: " + shop + "\n    newTag: v1.10.0\n"}
+			return fileSet{"clusters/production/shop/kustomization.yaml": "images:\n  - name: " +
+				shop + "\n    newTag: v1.10.0\n"}
 		},
 	})
 	digests := map[string]pratique.Digest{}
 	for _, tag := range []string{"v1.8.0", "v1.9.0", "v1.10.0"} {
 		digests[tag] = l.push("team/shop:"+tag, l.version(tag))
 	}
-	inGit := func() string { return l.gitOutput("show", "main:clusters/production/shop/kustomization.yaml") }
+	inGit := func() string {
+		return l.gitOutput("show", "main:clusters/production/shop/kustomization.yaml")
+	}
 	holds := func(tag string, digest pratique.Digest) {
 		t.Helper()
-		if got := inGit(); !strings.Contains(got, "newTag: "+tag) || !strings.Contains(got, digest.String()) {
+		if got := inGit(); !strings.Contains(got, "newTag: "+tag) ||
+			!strings.Contains(got, digest.String()) {
 			t.Errorf("Git holds\n%s\nwant %s at %s", got, tag, digest)
 		}
 	}
 	l.serve()
 	for tag, digest := range digests {
-		image := l.await(digest, "an end", func(i api.Image) bool { return count(i, pratique.FactCompleted) > 0 })
+		image := l.await(digest, "an end", func(i api.Image) bool {
+			return count(i, pratique.FactCompleted) > 0
+		})
 		if image.Outcome != pratique.Allow || len(image.Attestations) == 0 {
 			t.Errorf("%s: %+v", tag, image)
 		}
@@ -100,7 +106,8 @@ func TestSweepOrdersNothing(t *testing.T) {
 		t.Errorf("%d commits", l.commits())
 	}
 	env.run(t, "reconcile", "--deploy", shop+":v9").want(t, 2, "2>team/shop:v9", "2>404")
-	env.run(t, "reconcile", "--deploy", l.registry.Host()+"/payments/app:v1").want(t, 2, "2>token test may reconcile only images of ")
+	env.run(t, "reconcile", "--deploy", l.registry.Host()+"/payments/app:v1").want(t, 2,
+		"2>token test may reconcile only images of ")
 
 	// A sweep was faster than the sender. Its report is no repeat.
 	last := l.push("team/shop:v1.12.0", l.version("v1.12.0"))
@@ -116,8 +123,9 @@ func TestSweepOrdersNothing(t *testing.T) {
 	}
 }
 
-// TestSubmittedTagIsConfirmed: whoever submits may write any tag beside a digest. It gets its verdict, and the tag is named
-// nowhere and written nowhere. Nor does the verdict depend on the tag: two of one digest do not take turns.
+// TestSubmittedTagIsConfirmed: whoever submits may write any tag beside a digest. It gets its
+// verdict, and the tag is named nowhere and written nowhere. Nor does the verdict depend on the
+// tag: two of one digest do not take turns.
 func TestSubmittedTagIsConfirmed(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{config: template.Must(template.New("").Parse(sweepsConfig))})

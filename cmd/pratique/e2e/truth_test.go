@@ -10,8 +10,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/images"
 )
 
-// TestDeployedIsWhatGitHolds: a submission ends as deployed only if Git holds the image, whatever the history has; why
-// and the API say what stands there; and what the facts say wrongly is corrected at the next start.
+// TestDeployedIsWhatGitHolds: a submission ends as deployed only if Git holds the image, whatever
+// the history has; why and the API say what stands there; and what the facts say wrongly is
+// corrected at the next start.
 func TestDeployedIsWhatGitHolds(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -30,23 +31,31 @@ func TestDeployedIsWhatGitHolds(t *testing.T) {
 	ask := l.asked(l.token)
 
 	// Back through submit: the commit of v1.0.0 is in the history, and Git holds v2.9.0.
-	ask.run(t, "submit", app+":v1.0.0", "--wait").want(t, verb.Denied, "ALLOWED, AND SUPERSEDED: "+app+"@"+old.String(), "Git holds "+app+":v2.9.0@"+newer.String(), v2, "revert that commit")
+	ask.run(t, "submit", app+":v1.0.0", "--wait").want(t, verb.Denied, "ALLOWED, AND SUPERSEDED: "+
+		app+"@"+old.String(), "Git holds "+app+":v2.9.0@"+newer.String(), v2, "revert that commit")
 	if got := l.gitOutput("rev-parse", "main"); got != v2 {
 		t.Fatalf("something was committed: %s", l.gitOutput("log", "-1"))
 	}
-	ask.run(t, "why", app+"@"+old.String()).want(t, 0, "SUPERSEDED", "\nGit holds now\n", "another image, tag v2.9.0, "+newer.String())
-	ask.run(t, "why", app+":v2.9.0").want(t, 0, "ALLOWED: ", "\nGit holds now\n", "this image, tag v2.9.0, since commit ")
+	ask.run(t, "why", app+"@"+old.String()).want(t, 0, "SUPERSEDED", "\nGit holds now\n",
+		"another image, tag v2.9.0, "+newer.String())
+	ask.run(t, "why", app+":v2.9.0").want(t, 0, "ALLOWED: ", "\nGit holds now\n",
+		"this image, tag v2.9.0, since commit ")
 
 	// A person takes v2.9.0 back.
 	l.gitOutput("config", "user.name", "Somebody")
 	l.gitOutput("config", "user.email", "a@b")
-	l.gitOutput("update-ref", "refs/heads/main", l.gitOutput("commit-tree", "main^^{tree}", "-p", "main", "-m", "Revert"))
+	l.gitOutput("update-ref", "refs/heads/main", l.gitOutput("commit-tree", "main^^{tree}", "-p",
+		"main", "-m", "Revert"))
 	revert := l.gitOutput("rev-parse", "main")
-	ask.run(t, "submit", app+":v2.9.0", "--wait").want(t, verb.Denied, "ALLOWED, AND REVERTED: ", "Git holds ", "commit "+revert, "which is not ours")
-	l.await(newer, "the correction", func(i api.Image) bool { return i.State == pratique.StateReverted && len(i.Drifted) > 0 })
+	ask.run(t, "submit", app+":v2.9.0", "--wait").want(t, verb.Denied, "ALLOWED, AND REVERTED: ",
+		"Git holds ", "commit "+revert, "which is not ours")
+	l.await(newer, "the correction", func(i api.Image) bool {
+		return i.State == pratique.StateReverted && len(i.Drifted) > 0
+	})
 	stop()
 
-	// While nobody looks, somebody writes v2.9.0 back, and then something else: what the facts say is corrected at the start.
+	// While nobody looks, somebody writes v2.9.0 back, and then something else: what the facts say
+	// is corrected at the start.
 	l.gitOutput("update-ref", "refs/heads/main", v2)
 	stop = l.serve()
 	l.awaitState(newer, pratique.StateDeployed)
@@ -63,14 +72,17 @@ func TestDeployedIsWhatGitHolds(t *testing.T) {
 	// Nor is that kept from being seen by what cannot be read, or by a place that names the image.
 	evil := pratique.DigestOf([]byte("evil")).String()
 	if _, err := l.git.Advance(t.Context(), "config", "Somebody", fileSet{
-		"clusters/production/kustomization.yaml": "images:\n  - name: " + app + "\n    newTag: evil\n    digest: " + evil + "\n",
-		"clusters/production/decoy.yaml":         "image: " + app + ":v1.0.0@" + old.String() + " # {\"$pratique\": \"" + app + "\"}\n",
-		"clusters/production/notes.yaml":         "a: b # {\"$pratique\": \"" + app + "\"\n",
+		"clusters/production/kustomization.yaml": "images:\n  - name: " + app +
+			"\n    newTag: evil\n    digest: " + evil + "\n",
+		"clusters/production/decoy.yaml": "image: " + app + ":v1.0.0@" + old.String() +
+			" # {\"$pratique\": \"" + app + "\"}\n",
+		"clusters/production/notes.yaml": "a: b # {\"$pratique\": \"" + app + "\"\n",
 	}); err != nil {
 		t.Fatal(err)
 	}
 	l.serve()
 	l.await(old, "the correction", func(i api.Image) bool {
-		return i.State != pratique.StateDeployed && len(i.Drifted) > 0 && strings.Contains(i.Drifted[0].Detail, evil)
+		return i.State != pratique.StateDeployed && len(i.Drifted) > 0 &&
+			strings.Contains(i.Drifted[0].Detail, evil)
 	})
 }

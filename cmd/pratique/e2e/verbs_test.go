@@ -29,7 +29,8 @@ import (
 	"github.com/pratique-dev/pratique/signer/key"
 )
 
-// program is one run of the program, in a process of its own, with no environment but what the test gives.
+// program is one run of the program, in a process of its own, with no environment but what the test
+// gives.
 type program struct {
 	dir    string
 	env    []string
@@ -78,8 +79,8 @@ func (v program) runUntil(t testing.TB, text string, args ...string) program {
 	}
 }
 
-// want checks the exit status and that each text is in the output; a text that starts with "2>" is looked for
-// among the errors.
+// want checks the exit status and that each text is in the output; a text that starts with "2>" is
+// looked for among the errors.
 func (v program) want(t testing.TB, status int, texts ...string) program {
 	t.Helper()
 	ok := v.status == status
@@ -91,7 +92,8 @@ func (v program) want(t testing.TB, status int, texts ...string) program {
 		ok = ok && strings.Contains(where, text)
 	}
 	if !ok {
-		t.Errorf("exit status %d, want %d and %q\nstdout: %s\nstderr: %s", v.status, status, texts, v.out, v.err)
+		t.Errorf("exit status %d, want %d and %q\nstdout: %s\nstderr: %s", v.status, status, texts,
+			v.out, v.err)
 	}
 	return v
 }
@@ -114,15 +116,22 @@ func TestConfigVerbs(t *testing.T) {
 	file := writerIn(t, dir)
 	good := file("good.yaml", "dataDir: "+dir+"/data\nlisten: 127.0.0.1:8080\n")
 	program{}.run(t, "config", "check", good).want(t, 0, good+" is fine")
-	bad := file("bad.yaml", "listen: 127.0.0.1:8080\npolicy:\n  blockAt: high\n  maxDatabaseAge: 72h\napi:\n  tokens:\n    - {name: ci, token: env:NOT_SET}\n")
-	got := program{}.run(t, "config", "check", bad).want(t, 2, "2>"+bad+":3: policy.blockAt: ", "2>"+bad+":7: api.tokens[0].token: ", "2>NOT_SET")
+	bad := file("bad.yaml",
+		"listen: 127.0.0.1:8080\npolicy:\n  blockAt: high\n  maxDatabaseAge: 72h\napi:\n  tokens:\n    - {name: ci, token: env:NOT_SET}\n")
+	got := program{}.run(t, "config", "check", bad).want(t, 2, "2>"+bad+":3: policy.blockAt: ",
+		"2>"+bad+":7: api.tokens[0].token: ", "2>NOT_SET")
 	if got.out != "" {
 		t.Errorf("problems belong on stderr, stdout has %q", got.out)
 	}
-	direct := file("direct.yaml", "registries:\n  - host: r.example.com\nreceivers:\n  - {name: zot, format: zot, registry: r.example.com, insecure: true, nats: {url: 'nats://n.example.com:4222', subject: zot}}\n"+
-		"database: {dir: "+dir+"/nosuch}\ndeploy:\n  targets:\n    - {name: a, repository: 'file://"+dir+"/none.git', path: a, images: ['r.example.com/**']}\n")
-	program{env: []string{"HTTPS_PROXY=http://proxy.example.com:3128"}}.run(t, "config", "check", direct).want(t, 0, direct+" is fine",
-		"2>receivers[0].nats.url: HTTPS_PROXY is set, and NATS does not use it", "2>"+direct+":5: database.dir: there is no directory "+dir+"/nosuch",
+	direct := file("direct.yaml",
+		"registries:\n  - host: r.example.com\nreceivers:\n  - {name: zot, format: zot, registry: r.example.com, insecure: true, nats: {url: 'nats://n.example.com:4222', subject: zot}}\n"+
+			"database: {dir: "+dir+
+			"/nosuch}\ndeploy:\n  targets:\n    - {name: a, repository: 'file://"+dir+
+			"/none.git', path: a, images: ['r.example.com/**']}\n")
+	program{env: []string{"HTTPS_PROXY=http://proxy.example.com:3128"}}.run(t, "config", "check",
+		direct).want(t, 0, direct+" is fine",
+		"2>receivers[0].nats.url: HTTPS_PROXY is set, and NATS does not use it", "2>"+direct+
+			":5: database.dir: there is no directory "+dir+"/nosuch",
 		"2>"+direct+":8: deploy.targets[0].repository: there is no directory "+dir+"/none.git")
 	program{}.run(t, "config", "check", file("syntax.yaml", "a: [\n")).want(t, 2, "2>syntax.yaml:")
 	program{}.run(t, "config", "check", filepath.Join(dir, "missing.yaml")).want(t, 2, "2>missing.yaml")
@@ -134,7 +143,8 @@ func TestConfigVerbs(t *testing.T) {
 	}
 }
 
-// TestConfigSample: what is printed is a configuration that lacks nothing but the secrets it refers to.
+// TestConfigSample: what is printed is a configuration that lacks nothing but the secrets it refers
+// to.
 func TestConfigSample(t *testing.T) {
 	t.Parallel()
 	sample := program{}.run(t, "config", "sample").want(t, 0, "dataDir:")
@@ -152,7 +162,9 @@ func TestConfigSample(t *testing.T) {
 	// With the secrets in place it is fine.
 	dir := t.TempDir()
 	env := program{}
-	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD", "GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN", "PRATIQUE_OPERATOR_TOKEN", "NATS_PASSWORD", "CI_WEBHOOK_TOKEN"} {
+	for _, name := range []string{"REGISTRY_PASSWORD", "WEBHOOK_AUTHORIZATION", "COSIGN_PASSWORD",
+		"GIT_PASSWORD", "PRATIQUE_CI_TOKEN", "PRATIQUE_AUDITOR_TOKEN", "PRATIQUE_OPERATOR_TOKEN",
+		"NATS_PASSWORD", "CI_WEBHOOK_TOKEN"} {
 		env.env = append(env.env, name+"=0123456789abcdef-"+name)
 	}
 	private, public, err := key.Generate([]byte("0123456789abcdef-COSIGN_PASSWORD"))
@@ -160,9 +172,11 @@ func TestConfigSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, content := range map[string][]byte{
-		"cosign.key": private, "cosign.pub": public, "commit-signing": sshKey(t), "github-webhook": []byte("0123456789abcdef-github"),
-		"hub-webhook": []byte("0123456789abcdef-hub"), "jfrog-webhook": []byte("0123456789abcdef-jfrog"),
-		"pratique.yaml": []byte(strings.ReplaceAll(sample.out, "/etc/pratique", dir)),
+		"cosign.key": private, "cosign.pub": public, "commit-signing": sshKey(t),
+		"github-webhook": []byte("0123456789abcdef-github"),
+		"hub-webhook":    []byte("0123456789abcdef-hub"),
+		"jfrog-webhook":  []byte("0123456789abcdef-jfrog"),
+		"pratique.yaml":  []byte(strings.ReplaceAll(sample.out, "/etc/pratique", dir)),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -181,8 +195,9 @@ func TestConfigSample(t *testing.T) {
 		want   string
 	}{
 		"another key": {other, "2>signing: publicKeys: the public half of key is not among them"},
-		"two in one":  {append(bytes.Clone(other), public...), "2>signing: publicKeys[0]: load public key: want one public key in PEM, and nothing after it"},
-		"no key":      {[]byte("x"), "2>signing: publicKeys[0]: load public key"},
+		"two in one": {append(bytes.Clone(other), public...),
+			"2>signing: publicKeys[0]: load public key: want one public key in PEM, and nothing after it"},
+		"no key": {[]byte("x"), "2>signing: publicKeys[0]: load public key"},
 	} {
 		t.Log(name)
 		if err := os.WriteFile(filepath.Join(dir, "cosign.pub"), c.public, 0o600); err != nil {
@@ -193,7 +208,8 @@ func TestConfigSample(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "cosign.pub"), public, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	rotating := strings.ReplaceAll(clitest.ReadText(t, file), "[file:"+dir+"/cosign.pub]", "[file:"+dir+"/old.pub, file:"+dir+"/cosign.pub]")
+	rotating := strings.ReplaceAll(clitest.ReadText(t, file), "[file:"+dir+"/cosign.pub]", "[file:"+
+		dir+"/old.pub, file:"+dir+"/cosign.pub]")
 	for name, content := range map[string][]byte{"old.pub": other, "pratique.yaml": []byte(rotating)} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -221,7 +237,8 @@ func TestKeyGenerate(t *testing.T) {
 	dir := t.TempDir()
 	prefix := filepath.Join(dir, "pair")
 	program{}.run(t, "key", "generate", "--output", prefix).want(t, 2, "2>COSIGN_PASSWORD")
-	program{env: []string{"COSIGN_PASSWORD="}}.run(t, "key", "generate", "--output", prefix).want(t, 2, "2>COSIGN_PASSWORD")
+	program{env: []string{"COSIGN_PASSWORD="}}.run(t, "key", "generate", "--output", prefix).want(t,
+		2, "2>COSIGN_PASSWORD")
 	if found, _ := filepath.Glob(prefix + "*"); len(found) != 0 {
 		t.Fatalf("without a passphrase it wrote %v", found)
 	}
@@ -252,7 +269,8 @@ func TestKeyGenerate(t *testing.T) {
 		t.Errorf("a wrong passphrase: %v", err)
 	}
 
-	with.run(t, "key", "generate", "--output", prefix).want(t, 2, "2>"+prefix+".key is there already, and nothing was written: name another pair with --output")
+	with.run(t, "key", "generate", "--output", prefix).want(t, 2, "2>"+prefix+
+		".key is there already, and nothing was written: name another pair with --output")
 	if clitest.ReadText(t, prefix+".key") != private || clitest.ReadText(t, prefix+".pub") != public {
 		t.Error("the pair was overwritten")
 	}
@@ -275,7 +293,8 @@ func TestKeyGenerate(t *testing.T) {
 	if clitest.ReadText(t, single+".key") != private {
 		t.Error("a private key was overwritten")
 	}
-	with.run(t, "key", "generate", "--output", filepath.Join(dir, "no", "such", "folder")).want(t, 2, "2>no/such/folder")
+	with.run(t, "key", "generate", "--output", filepath.Join(dir, "no", "such", "folder")).want(t,
+		2, "2>no/such/folder")
 
 	// Without --output the pair is in the working directory.
 	with.dir = t.TempDir()
@@ -303,11 +322,17 @@ func TestPolicyTest(t *testing.T) {
 		return dir
 	}
 	failing := with("extra_test.rego", "package pratique_test\n\ntest_that_fails if 1 == 2\n")
-	program{}.run(t, "policy", "test", failing).want(t, 1, "extra_test.rego:3", "test_that_fails", " 1 failed")
-	program{}.run(t, "policy", "test", with("extra.rego", "package pratique\n\ndeny contains {\n")).want(t, 2, "2>extra.rego")
-	program{}.run(t, "policy", "test", with("extra.rego", "package pratique\n\ndeny contains unknown_thing\n")).want(t, 2, "2>unknown_thing")
-	program{}.run(t, "policy", "test", t.TempDir()).want(t, 2, "2>no tests in ", "2>name files *_test.rego and rules test_")
-	program{}.run(t, "policy", "test", filepath.Join(t.TempDir(), "missing")).want(t, 2, "2>missing: there is no such directory")
+	program{}.run(t, "policy", "test", failing).want(t, 1, "extra_test.rego:3", "test_that_fails",
+		" 1 failed")
+	program{}.run(t, "policy", "test",
+		with("extra.rego", "package pratique\n\ndeny contains {\n")).want(t, 2, "2>extra.rego")
+	program{}.run(t, "policy", "test",
+		with("extra.rego", "package pratique\n\ndeny contains unknown_thing\n")).want(t, 2,
+		"2>unknown_thing")
+	program{}.run(t, "policy", "test", t.TempDir()).want(t, 2, "2>no tests in ",
+		"2>name files *_test.rego and rules test_")
+	program{}.run(t, "policy", "test", filepath.Join(t.TempDir(), "missing")).want(t, 2,
+		"2>missing: there is no such directory")
 }
 
 // leaves are all verbs that do something.
@@ -344,7 +369,8 @@ func TestHelp(t *testing.T) {
 			if !strings.Contains(out.String(), "Usage:\n  pratique "+strings.Join(path, " ")) {
 				t.Errorf("no usage:\n%s", out.String())
 			}
-			if _, examples, _ := strings.Cut(out.String(), "Examples:\n"); !strings.Contains(examples, "pratique "+strings.Join(path, " ")) {
+			if _, examples, _ := strings.Cut(out.String(),
+				"Examples:\n"); !strings.Contains(examples, "pratique "+strings.Join(path, " ")) {
 				t.Errorf("no example:\n%s", out.String())
 			}
 		})
@@ -359,9 +385,12 @@ func TestHelp(t *testing.T) {
 func TestUnknownWords(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"bogus"}, {"--bogus"}, {"serve", "--bogus"}, {"serve", "bogus"}, {"submit"}, {"submit", "a", "b"}, {"submit", "--timeout", "soon", "x"},
-		{"why"}, {"why", "--bogus", "x"}, {"key", "generate", "bogus"}, {"config", "sample", "bogus"}, {"policy", "test"}, {"projections", "check", "bogus"},
-		{"config", "chekc", "x"}, {"policy", "tset", "x"}, {"key", "bogus"}, {"projections", "bogus"}, {"projections", "--bogus"}, {"projections", "rebuild", "bogus"},
+		{"bogus"}, {"--bogus"}, {"serve", "--bogus"}, {"serve", "bogus"}, {"submit"},
+		{"submit", "a", "b"}, {"submit", "--timeout", "soon", "x"},
+		{"why"}, {"why", "--bogus", "x"}, {"key", "generate", "bogus"},
+		{"config", "sample", "bogus"}, {"policy", "test"}, {"projections", "check", "bogus"},
+		{"config", "chekc", "x"}, {"policy", "tset", "x"}, {"key", "bogus"},
+		{"projections", "bogus"}, {"projections", "--bogus"}, {"projections", "rebuild", "bogus"},
 	} {
 		if got := (program{}).run(t, args...).want(t, 2, "2>pratique: "); got.out != "" {
 			t.Errorf("%v prints %q", args, got.out)
@@ -374,7 +403,8 @@ func TestProjectionVerbs(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
 	stop := l.serve()
-	digests := []pratique.Digest{l.push("team/app:1.0", l.build(images.Clean())), l.push("team/app:bad", l.build(images.Vulnerable()))}
+	digests := []pratique.Digest{l.push("team/app:1.0", l.build(images.Clean())),
+		l.push("team/app:bad", l.build(images.Vulnerable()))}
 	l.awaitState(digests[0], pratique.StateDeployed)
 	l.awaitState(digests[1], pratique.StateDenied)
 	l.asked(l.token).run(t, "submit", l.registry.Host()+"/team/app:1.0", "--wait").want(t, 0)
@@ -398,7 +428,9 @@ func TestProjectionVerbs(t *testing.T) {
 	index("check").want(t, 2, "2>"+file)
 	stop = l.serve()
 	l.awaitState(digests[1], pratique.StateDenied)
-	l.await(digests[0], "all facts", func(i api.Image) bool { return count(i, pratique.FactCompleted) == 2 })
+	l.await(digests[0], "all facts", func(i api.Image) bool {
+		return count(i, pratique.FactCompleted) == 2
+	})
 	for i, after := range l.answers(digests) {
 		if after != before[i] {
 			t.Errorf("before:\n%s\nafter:\n%s", before[i], after)
@@ -435,7 +467,8 @@ func damage(t *testing.T, file string) {
 	}
 }
 
-// answers is what the API says about each image, without the one field that tells the time of asking.
+// answers is what the API says about each image, without the one field that tells the time of
+// asking.
 func (l *line) answers(digests []pratique.Digest) []string {
 	l.t.Helper()
 	var all []string

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"text/template"
@@ -20,56 +21,73 @@ import (
 // serveSleepy runs the service with pauses between attempts that no test waits for.
 func (l *line) serveSleepy() {
 	l.t.Helper()
-	l.serveWith(service.Options{Queue: queue.Config{MinDelay: time.Hour, MaxDelay: time.Hour}, WakeInterval: 100 * time.Millisecond})
+	l.serveWith(service.Options{Queue: queue.Config{MinDelay: time.Hour, MaxDelay: time.Hour},
+		WakeInterval: 100 * time.Millisecond})
 }
 
 // asleep waits until the image's work failed, and checks what people are told of the next attempt.
 func (l *line) asleep(d pratique.Digest, reason string) {
 	l.t.Helper()
-	image := l.await(d, "a failed attempt", func(i api.Image) bool { return i.Failure != nil && !i.NextAttempt.IsZero() })
-	if wait := time.Until(image.NextAttempt); wait < 20*time.Minute || !strings.Contains(image.Failure.Message, reason) {
+	image := l.await(d, "a failed attempt", func(i api.Image) bool {
+		return i.Failure != nil && !i.NextAttempt.IsZero()
+	})
+	if wait := time.Until(image.NextAttempt); wait < 20*time.Minute ||
+		!strings.Contains(image.Failure.Message, reason) {
 		l.t.Fatalf("tried again in %s, failed of %s", wait, image.Failure.Message)
 	}
-	jobs, err := l.client.Jobs(l.t.Context(), "waiting", time.Time{}, 10)
-	if err != nil || len(jobs.Items) != 1 || !jobs.Items[0].NextAttempt.Equal(image.NextAttempt) || !strings.Contains(jobs.Items[0].Reason, reason) {
-		l.t.Fatalf("%+v, %v", jobs.Items, err)
+	// The fact comes before the queue has the job back.
+	var jobs api.JobList
+	agree := func() bool {
+		running := slices.ContainsFunc(jobs.Queues, func(q pratique.QueueFigures) bool {
+			return q.Running != 0 || q.Waiting != q.Total
+		})
+		return len(jobs.Items) == 1 && jobs.Items[0].NextAttempt.Equal(image.NextAttempt) &&
+			strings.Contains(jobs.Items[0].Reason, reason) && !running
 	}
-	for _, q := range jobs.Queues { // the two agree
-		if q.Running != 0 || q.Waiting != q.Total {
-			l.t.Errorf("%+v", q)
+	for deadline := time.Now().Add(patience); !agree(); time.Sleep(50 * time.Millisecond) {
+		var err error
+		if jobs, err = l.client.Jobs(l.t.Context(), "waiting", time.Time{}, 10); err != nil ||
+			time.Now().After(deadline) {
+			l.t.Fatalf("%+v, %v", jobs, err)
 		}
 	}
 	var table strings.Builder
-	if err := remote.WriteJobs(&table, jobs, time.Now()); err != nil || !strings.Contains(table.String(), "NEXT") || !strings.Contains(table.String(), "  in ") {
+	if err := remote.WriteJobs(&table, jobs, time.Now()); err != nil ||
+		!strings.Contains(table.String(), "NEXT") || !strings.Contains(table.String(), "  in ") {
 		l.t.Errorf("%s, %v", table.String(), err)
 	}
-	if said := describe.Image(image, nil, false); !strings.Contains(said, "  trying again at "+words.Stamp(image.NextAttempt)+" after attempt 1 in stage ") {
+	if said := describe.Image(image, nil, false); !strings.Contains(said, "  trying again at "+
+		words.Stamp(image.NextAttempt)+" after attempt 1 in stage ") {
 		l.t.Error(said)
 	}
 }
 
-var offlineConfig = template.Must(template.New("").Parse(strings.Replace(lineText, `{dir: "{{.Dir}}/db"}`, `{offline: true}`, 1)))
+var offlineConfig = template.Must(template.New("").Parse(strings.Replace(lineText,
+	`{dir: "{{.Dir}}/db"}`, `{offline: true}`, 1)))
 
-// TestImportedDatabaseWakes: those who wait for a database go on when one is imported, not when their pause is over.
+// TestImportedDatabaseWakes: those who wait for a database go on when one is imported, not when
+// their pause is over.
 func TestImportedDatabaseWakes(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{config: offlineConfig})
 	l.serveSleepy()
 	d := l.push("team/app:1", l.build(images.Clean()))
 	l.asleep(d, "there is none")
-	newScanBench(t).run("db", "import", filepath.Join(l.dir, "db"), "--config", l.configFile).want(t, 0, "now in use")
+	newScanBench(t).run("db", "import", filepath.Join(l.dir, "db"), "--config",
+		l.configFile).want(t, 0, "now in use")
 	l.awaitState(d, pratique.StateDeployed)
 }
 
-// TestRepairedRepositoryWakes: those who wait for a config repository go on when somebody has repaired a file, and when a
-// login works again.
+// TestRepairedRepositoryWakes: those who wait for a config repository go on when somebody has
+// repaired a file, and when a login works again.
 func TestRepairedRepositoryWakes(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
 	l.serveSleepy()
 	app := l.registry.Host() + "/team/app"
 	broken := func(text string) {
-		if _, err := l.git.Advance(t.Context(), "config", text, fileSet{"clusters/production/marked.yaml": text}); err != nil {
+		if _, err := l.git.Advance(t.Context(), "config", text,
+			fileSet{"clusters/production/marked.yaml": text}); err != nil {
 			t.Fatal(err)
 		}
 	}

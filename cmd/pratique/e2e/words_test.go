@@ -33,7 +33,8 @@ func (h *heard) String() string {
 	return h.text.String()
 }
 
-// TestLogWords: the log says what happened in the words that the documents have, and says that it stops.
+// TestLogWords: the log says what happened in the words that the documents have, and says that it
+// stops.
 func TestLogWords(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})
@@ -45,7 +46,8 @@ func TestLogWords(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- cli.Serve(ctx, conf, slog.New(slog.NewTextHandler(&log, nil)), service.Options{Queue: quick})
+		ended <- cli.Serve(ctx, conf, slog.New(slog.NewTextHandler(&log, nil)),
+			service.Options{Queue: quick})
 	}()
 	d := l.push("team/app:1", l.build(images.Clean()))
 	l.awaitState(d, pratique.StateDeployed)
@@ -53,7 +55,8 @@ func TestLogWords(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"msg=resolved ", "msg=evaluated event=", "outcome=allow", "msg=deployed ", "msg=\"stopping: no new work is taken", "msg=stopped\n"} {
+	for _, want := range []string{"msg=resolved ", "msg=evaluated event=", "outcome=allow",
+		"msg=deployed ", "msg=\"stopping: no new work is taken", "msg=stopped\n"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log lacks %q", want)
 		}

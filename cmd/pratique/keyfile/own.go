@@ -33,13 +33,15 @@ func Own(dir string) (pair Pair, err error) {
 	return pair, nil
 }
 
-// makeOwn writes a key pair and its passphrase. The passphrase comes first: a key without one is lost.
+// makeOwn writes a key pair and its passphrase. The passphrase comes first: a key without one is
+// lost.
 func makeOwn(prefix string) error {
 	passphrase, err := Random()
 	if err != nil {
 		return err
 	}
-	// Some of the files are there when the process died between them; the private key is the last one.
+	// Some of the files are there when the process died between them; the private key is the last
+	// one.
 	for _, left := range []string{".passphrase", ".pub"} {
 		if err := os.Remove(prefix + left); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err

@@ -41,16 +41,19 @@ type Attest struct {
 }
 
 // pendingDenials are those that did not take effect everywhere.
-type pendingDenials func(after pratique.Subject, limit int) ([]pratique.PendingDenial, pratique.Subject, error)
+type pendingDenials func(after pratique.Subject, limit int) ([]pratique.PendingDenial,
+	pratique.Subject, error)
 
 // openAttest loads policy and signing key, or makes a pair where none is configured.
-func openAttest(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client, pending pendingDenials) (*Attest, error) {
+func openAttest(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client,
+	pending pendingDenials) (*Attest, error) {
 	a := &Attest{Shared: s, workers: conf.Workers.Attest, registry: registries, pending: pending}
 	var err error
 	if a.policy, err = policy.Load(ctx, settings.Policy(conf.Policy)); err != nil {
 		return nil, err
 	}
-	private, passphrase, public := conf.Signing.Key.Value(), conf.Signing.Passphrase.Value(), settings.PublicKeys(conf.Signing)
+	private, passphrase, public := conf.Signing.Key.Value(), conf.Signing.Passphrase.Value(),
+		settings.PublicKeys(conf.Signing)
 	if conf.Signing.Key.IsZero() {
 		own, err := keyfile.Own(s.path(ownKeys))
 		if err != nil {
@@ -60,7 +63,8 @@ func openAttest(ctx context.Context, s *Shared, conf config.Config, registries *
 		if len(public) == 0 {
 			public = [][]byte{own.Public}
 		}
-		s.log.LogAttrs(ctx, slog.LevelWarn, "no signing.key is configured: using the pair in the data directory",
+		s.log.LogAttrs(ctx, slog.LevelWarn,
+			"no signing.key is configured: using the pair in the data directory",
 			slog.String("public", filepath.Join(s.path(ownKeys), "cosign.pub")))
 	}
 	if a.signer, err = key.Load(private, passphrase); err != nil {
@@ -72,8 +76,10 @@ func openAttest(ctx context.Context, s *Shared, conf config.Config, registries *
 	}
 	store := tags.NewStore(registries, tags.Limits{})
 	a.stage = &attesting.Stage{
-		Base: s.base(pratique.RoleAttest), Documents: s.Documents, Policy: adapter.Rules{Policy: a.policy}, Signer: a.signer, Verifier: verifier, Store: store,
-		Attestations: verify.NewReader(store, verifier), VerifierID: verifierID(s, conf), Version: settings.Version(),
+		Base: s.base(pratique.RoleAttest), Documents: s.Documents,
+		Policy: adapter.Rules{Policy: a.policy}, Signer: a.signer, Verifier: verifier, Store: store,
+		Attestations: verify.NewReader(store, verifier), VerifierID: verifierID(s, conf),
+		Version: settings.Version(),
 		// A summary is made anew well before the gate would find it too old.
 		Refresh: maxVerdictAge(conf) / 2,
 	}
@@ -102,6 +108,7 @@ func (a *Attest) work() queue.Work {
 
 // run tries again to attest what no registry took.
 func (a *Attest) run(ctx context.Context) error {
-	denials := &attesting.Denials{Now: a.now, Batches: a.Broker, Interval: lookForDenials, Log: a.log, Pending: a.pending}
+	denials := &attesting.Denials{Now: a.now, Batches: a.Broker, Interval: lookForDenials,
+		Log: a.log, Pending: a.pending}
 	return denials.Run(ctx)
 }

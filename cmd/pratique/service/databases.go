@@ -19,8 +19,10 @@ func (i *Inspect) openDatabases(ctx context.Context) error {
 	cfg.OnUpdate = func(g database.Generation, err error) {
 		told(g, err)
 		i.wakeInspections(err)
-		if warning := settings.TooOld(i.conf.Policy, g.Database, i.now()); warning != "" && !g.Digest.IsZero() {
-			i.log.LogAttrs(ctx, slog.LevelWarn, "vulnerability database too old", slog.String("warning", warning))
+		if warning := settings.TooOld(i.conf.Policy, g.Database, i.now()); warning != "" &&
+			!g.Digest.IsZero() {
+			i.log.LogAttrs(ctx, slog.LevelWarn, "vulnerability database too old",
+				slog.String("warning", warning))
 		}
 	}
 	cfg.Keep = i.keptDatabase
@@ -92,7 +94,8 @@ func (i *Inspect) logDatabase(ctx context.Context, name string) func(database.Ge
 			return
 		}
 		i.log.LogAttrs(ctx, slog.LevelInfo, name,
-			slog.String("digest", g.Digest.String()), slog.Time("updatedAt", g.UpdatedAt), slog.String("source", g.Source))
+			slog.String("digest", g.Digest.String()), slog.Time("updatedAt", g.UpdatedAt),
+			slog.String("source", g.Source))
 	}
 }
 
@@ -110,5 +113,7 @@ func (i *Inspect) databaseFigures(context.Context) (telemetry.Database, error) {
 	if err != nil {
 		return telemetry.Database{}, err
 	}
-	return telemetry.Database{Age: i.age(g.UpdatedAt), Limit: settings.Policy(i.conf.Policy).Params.Limit(i.now()), Digest: g.Digest.String(), NextUpdate: g.NextUpdate}, nil
+	return telemetry.Database{Age: i.age(g.UpdatedAt),
+		Limit: settings.Policy(i.conf.Policy).Params.Limit(i.now()), Digest: g.Digest.String(),
+		NextUpdate: g.NextUpdate}, nil
 }

@@ -24,10 +24,12 @@ import (
 	"github.com/pratique-dev/pratique/signer/oci/tags"
 )
 
-// compareEvery is how often what is said to be deployed is compared with what the config repositories hold.
+// compareEvery is how often what is said to be deployed is compared with what the config
+// repositories hold.
 const compareEvery = time.Hour
 
-// Deploy is the gate. Only it has the credentials of the config repositories, and of keys the public ones alone.
+// Deploy is the gate. Only it has the credentials of the config repositories, and of keys the
+// public ones alone.
 type Deploy struct {
 	*Shared
 	registry *registry.Client
@@ -41,7 +43,8 @@ type Deploy struct {
 }
 
 // openDeploy opens the config repositories, without talking to them.
-func openDeploy(s *Shared, conf config.Config, registries *registry.Client, profiles []pratique.Profile, records deploying.Records) (*Deploy, error) {
+func openDeploy(s *Shared, conf config.Config, registries *registry.Client,
+	profiles []pratique.Profile, records deploying.Records) (*Deploy, error) {
 	d := &Deploy{Shared: s, registry: registries, records: records, workers: conf.Workers.Deploy}
 	public := settings.PublicKeys(conf.Signing)
 	if len(public) == 0 {
@@ -68,15 +71,19 @@ func openDeploy(s *Shared, conf config.Config, registries *registry.Client, prof
 	}
 	d.workers = cmp.Or(d.workers, 2*len(d.repositories), 1)
 	d.gate, err = deploy.New(deploy.Config{
-		Targets: d.targets, Summaries: verify.NewReader(tags.NewStore(registries, tags.Limits{}), verifier), Tags: registries, Profiles: profiles,
-		Verifier: verifierID(s, conf), MaxAge: maxVerdictAge(conf), Ages: adapter.Ages{Ledger: s.Ledger}, Now: s.now,
+		Targets: d.targets, Summaries: verify.NewReader(tags.NewStore(registries, tags.Limits{}),
+			verifier), Tags: registries, Profiles: profiles,
+		Verifier: verifierID(s, conf), MaxAge: maxVerdictAge(conf),
+		Ages: adapter.Ages{Ledger: s.Ledger}, Now: s.now,
 	})
-	d.stage = &deploying.Stage{Base: s.base(pratique.RoleDeploy), Answers: s.Ledger, Gate: d.gate, Problems: d.logProblems}
+	d.stage = &deploying.Stage{Base: s.base(pratique.RoleDeploy), Answers: s.Ledger, Gate: d.gate,
+		Problems: d.logProblems}
 	return d, err
 }
 
-// work has two workers for each config repository if nothing else is configured: one has a turn, and another may wait for
-// it. So those that are slow leave workers to the others. A job that would find no turn stays in the queue, and none of its attempts is used up.
+// work has two workers for each config repository if nothing else is configured: one has a turn,
+// and another may wait for it. So those that are slow leave workers to the others. A job that would
+// find no turn stays in the queue, and none of its attempts is used up.
 func (d *Deploy) work() queue.Work {
 	return d.Shared.work(pratique.StageDeploy, d.workers, d.stage, func(w pipeline.Work) time.Duration {
 		names := []string{w.Target}
@@ -90,7 +97,8 @@ func (d *Deploy) work() queue.Work {
 	})
 }
 
-// run looks at the config repositories beside the work: before the first push, for those who wait, and for drift.
+// run looks at the config repositories beside the work: before the first push, for those who wait,
+// and for drift.
 func (d *Deploy) run(ctx context.Context) error {
 	var both sync.WaitGroup
 	both.Go(func() { d.wake(ctx) })
@@ -105,7 +113,8 @@ func (d *Deploy) warm(ctx context.Context) {
 	for _, repo := range d.repositories {
 		all.Go(func() {
 			if err := repo.Warm(ctx); err != nil && ctx.Err() == nil {
-				d.log.LogAttrs(ctx, slog.LevelWarn, "a config repository cannot be read; the others can, and deployments to this one wait", slog.String("error", err.Error()))
+				d.log.LogAttrs(ctx, slog.LevelWarn,
+					"a config repository cannot be read; the others can, and deployments to this one wait", slog.String("error", err.Error()))
 			}
 		})
 	}
@@ -114,16 +123,20 @@ func (d *Deploy) warm(ctx context.Context) {
 
 // compare compares what the facts say with what Git holds, at the start and from time to time.
 func (d *Deploy) compare(ctx context.Context) {
-	drift := &deploying.Drift{Recorder: d.recorder(pratique.RoleDeploy), Records: d.records, Places: d.gate}
+	drift := &deploying.Drift{Recorder: d.recorder(pratique.RoleDeploy), Records: d.records,
+		Places: d.gate}
 	ticker := time.NewTicker(compareEvery)
 	defer ticker.Stop()
 	for {
 		added, err := drift.Check(ctx)
 		if added > 0 {
-			d.log.LogAttrs(ctx, slog.LevelWarn, "Git does not hold what was deployed; the facts are corrected", slog.Int("facts", added))
+			d.log.LogAttrs(ctx, slog.LevelWarn,
+				"Git does not hold what was deployed; the facts are corrected", slog.Int("facts", added))
 		}
 		if err != nil && ctx.Err() == nil {
-			d.log.LogAttrs(ctx, slog.LevelWarn, "could not compare all that is deployed with what Git holds", slog.String("error", err.Error()))
+			d.log.LogAttrs(ctx, slog.LevelWarn,
+				"could not compare all that is deployed with what Git holds",
+				slog.String("error", err.Error()))
 		}
 		select {
 		case <-ctx.Done():
@@ -137,7 +150,9 @@ func (d *Deploy) compare(ctx context.Context) {
 func (d *Deploy) logProblems(problems []deploy.TargetProblem) {
 	for _, p := range problems {
 		d.metrics.DeployProblem(p.Target)
-		d.log.LogAttrs(context.Background(), slog.LevelWarn, "a place in a config repository cannot be edited",
-			slog.String("target", p.Target), slog.String("place", p.String()), slog.Bool("imageWaits", p.Waits))
+		d.log.LogAttrs(context.Background(), slog.LevelWarn,
+			"a place in a config repository cannot be edited",
+			slog.String("target", p.Target), slog.String("place", p.String()),
+			slog.Bool("imageWaits", p.Waits))
 	}
 }

@@ -27,11 +27,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// mostCrashes is how many processes may die of one image, children or this one, without anybody knowing why.
+// mostCrashes is how many processes may die of one image, children or this one, without anybody
+// knowing why.
 const mostCrashes = 2
 
-// Inspect finds what is in images, and again when a database changes. It keeps the databases, and what it has to remember:
-// layers, analyses, and the inventory. Its children parse; only they touch what an image has in it.
+// Inspect finds what is in images, and again when a database changes. It keeps the databases, and
+// what it has to remember: layers, analyses, and the inventory. Its children parse; only they touch
+// what an image has in it.
 type Inspect struct {
 	*Shared
 	conf     config.Config
@@ -49,16 +51,20 @@ type Inspect struct {
 	stage       *inspecting.Stage
 }
 
-// openInspect opens stores and databases, and makes the pools of children. What is found out by the way is published.
-func openInspect(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client, publish func(context.Context, []pratique.Event) error) (*Inspect, error) {
+// openInspect opens stores and databases, and makes the pools of children. What is found out by the
+// way is published.
+func openInspect(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client,
+	publish func(context.Context, []pratique.Event) error) (*Inspect, error) {
 	i := &Inspect{Shared: s, conf: conf, registry: registries}
-	for _, open := range []func(context.Context) error{i.openInventory, i.openDatabases, i.openStores, i.openPools} {
+	for _, open := range []func(context.Context) error{i.openInventory, i.openDatabases,
+		i.openStores, i.openPools} {
 		if err := open(ctx); err != nil {
 			return nil, err
 		}
 	}
 	i.stage = &inspecting.Stage{
-		Base: s.base(pratique.RoleInspect), Documents: s.Documents, Resolver: registries, Tags: registries, Publish: publish,
+		Base: s.base(pratique.RoleInspect), Documents: s.Documents, Resolver: registries,
+		Tags: registries, Publish: publish,
 		Images:   adapter.Images{Registry: registries, Layers: i.layers},
 		Parser:   adapter.Parser{Pool: i.Parsers, Matcher: i.Matchers, Shadow: i.checkedSBOM},
 		Database: i.CurrentDatabase, Memo: i.Inventory,
@@ -70,12 +76,15 @@ func openInspect(ctx context.Context, s *Shared, conf config.Config, registries 
 func (i *Inspect) openStores(context.Context) error {
 	var err error
 	c := i.conf.Inspect
-	if i.layers, err = layers.Open(i.path("layers"), c.LayerStore.Bytes(settings.DefaultLayerStore)); err != nil {
+	if i.layers, err = layers.Open(i.path("layers"),
+		c.LayerStore.Bytes(settings.DefaultLayerStore)); err != nil {
 		return err
 	}
-	i.layers.Limits = layers.Limits{ExpandedBytes: c.LayerSize.Bytes(0), Entries: c.Entries, InFlight: c.InFlight.Bytes(0)}
+	i.layers.Limits = layers.Limits{ExpandedBytes: c.LayerSize.Bytes(0), Entries: c.Entries,
+		InFlight: c.InFlight.Bytes(0)}
 	i.onClose(i.layers.Close)
-	if i.analyses, err = analysiscache.Open(i.path("analyses"), c.AnalysisStore.Bytes(settings.DefaultAnalysisStore)); err != nil {
+	if i.analyses, err = analysiscache.Open(i.path("analyses"),
+		c.AnalysisStore.Bytes(settings.DefaultAnalysisStore)); err != nil {
 		return err
 	}
 	i.onClose(i.analyses.Close)
@@ -98,12 +107,15 @@ func (i *Inspect) openPools(context.Context) error {
 		return err
 	}
 	common := inspector.Config{
-		Children: i.conf.Workers.Inspect, Timeout: c.Timeout.Std(settings.DefaultTimeout), Fingerprint: fingerprint,
-		MemoryBytes: c.Memory.Bytes(settings.DefaultMemory), TempDir: i.path("tmp"), WrittenBytes: c.Written.Bytes(0),
-		Confinement: settings.Confinement(c.Confinement),
+		Children: i.conf.Workers.Inspect, Timeout: c.Timeout.Std(settings.DefaultTimeout),
+		Fingerprint: fingerprint,
+		MemoryBytes: c.Memory.Bytes(settings.DefaultMemory), TempDir: i.path("tmp"),
+		WrittenBytes: c.Written.Bytes(0),
+		Confinement:  settings.Confinement(c.Confinement),
 	}
 	parsing := common
-	parsing.Command, parsing.Readable, parsing.Analyses = child.Command(binary, c), i.Readable(), adapter.Analyses{Store: i.analyses}
+	parsing.Command, parsing.Readable, parsing.Analyses = child.Command(binary, c), i.Readable(),
+		adapter.Analyses{Store: i.analyses}
 	parsing.Java, parsing.Domain = i.currentJava(), settings.Isolation(c.Isolation)
 	parsing.Shadow = func(of pratique.Subject) bool { return sample.Has(of.Digest) }
 	if i.Parsers, err = inspector.New(parsing); err != nil {
@@ -111,7 +123,8 @@ func (i *Inspect) openPools(context.Context) error {
 	}
 	i.onClose(i.Parsers.Close)
 	matching := common
-	matching.Command, matching.Readable = append(child.Command(binary, config.Inspect{}), "--"+child.MatchFlag), i.databaseDirs()
+	matching.Command, matching.Readable = append(child.Command(binary, config.Inspect{}), "--"+
+		child.MatchFlag), i.databaseDirs()
 	matching.MatchOnly, matching.Warm = true, 1
 	if i.Matchers, err = inspector.New(matching); err != nil {
 		return err
@@ -120,7 +133,8 @@ func (i *Inspect) openPools(context.Context) error {
 	return os.MkdirAll(i.path("tmp"), 0o700)
 }
 
-// Readable are the directories that a child has to read. Files that appear below them later can be read too.
+// Readable are the directories that a child has to read. Files that appear below them later can be
+// read too.
 func (i *Inspect) Readable() []string {
 	all := append(i.databaseDirs(), i.path("layers"), i.path("analyses"))
 	if i.java != nil {
@@ -138,7 +152,8 @@ func (i *Inspect) start(ctx context.Context) error {
 	if len(has.Missing) > 0 || len(has.Active) == 0 {
 		level = slog.LevelWarn
 	}
-	i.log.LogAttrs(ctx, level, "processes that parse images are confined", slog.String("by", has.String()))
+	i.log.LogAttrs(ctx, level, "processes that parse images are confined",
+		slog.String("by", has.String()))
 	return nil
 }
 
@@ -150,8 +165,8 @@ func (i *Inspect) follow(ctx context.Context) error {
 	return all.Wait()
 }
 
-// notReady waits for a vulnerability database to match against, and for the inventory to have read the ledger: until then
-// pushes are taken in and wait.
+// notReady waits for a vulnerability database to match against, and for the inventory to have read
+// the ledger: until then pushes are taken in and wait.
 func (i *Inspect) notReady(ctx context.Context) string {
 	if _, err := i.Database.Current(); err != nil { // the log says why; this is for everybody
 		return "waiting for the vulnerability database"
@@ -160,16 +175,18 @@ func (i *Inspect) notReady(ctx context.Context) string {
 }
 
 func (i *Inspect) work() queue.Work {
-	work := i.Shared.work(pratique.StageInspect, i.conf.Workers.Inspect, i.stage, func(w pipeline.Work) time.Duration {
-		return i.registry.Paused(repositoryOf(w))
-	})
+	work := i.Shared.work(pratique.StageInspect, i.conf.Workers.Inspect, i.stage,
+		func(w pipeline.Work) time.Duration {
+			return i.registry.Paused(repositoryOf(w))
+		})
 	work.MaxCrashes = cmp.Or(i.options.Crashes, mostCrashes)
 	work.Handle = oneAgain(i.stage.Handle)
 	return work
 }
 
-// oneAgain handles jobs. Those that a process died of come one at a time, as it may have been what two of them need
-// together. The others of these go back into the queue, so that no worker waits for them.
+// oneAgain handles jobs. Those that a process died of come one at a time, as it may have been what
+// two of them need together. The others of these go back into the queue, so that no worker waits
+// for them.
 func oneAgain(handle func(context.Context, []byte) error) func(context.Context, queue.Job) error {
 	again := make(chan struct{}, 1)
 	return func(ctx context.Context, job queue.Job) error {
@@ -181,7 +198,8 @@ func oneAgain(handle func(context.Context, []byte) error) func(context.Context, 
 			defer func() { <-again }()
 			return handle(inspector.AfterCrash(ctx), job.Body)
 		default:
-			return pratique.Errorf(pratique.Unavailable, "inspect again", "a process died of this image, and another such image is being tried again: this one comes later")
+			return pratique.Errorf(pratique.Unavailable, "inspect again",
+				"a process died of this image, and another such image is being tried again: this one comes later")
 		}
 	}
 }

@@ -24,8 +24,8 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Query answers what is known of images, tags and events, to people and to the other roles. It holds no credentials but the
-// tokens of those who ask.
+// Query answers what is known of images, tags and events, to people and to the other roles. It
+// holds no credentials but the tokens of those who ask.
 type Query struct {
 	*Shared
 	auth  api.Auth
@@ -63,7 +63,8 @@ func (q *Query) follow(ctx context.Context) error {
 	return q.indexing.Follow(ctx, func(e pratique.Entry, live bool) {
 		switch {
 		case e.Err != nil:
-			q.log.LogAttrs(ctx, slog.LevelWarn, "the ledger has an entry that cannot be read", slog.String("error", e.Err.Error()))
+			q.log.LogAttrs(ctx, slog.LevelWarn, "the ledger has an entry that cannot be read",
+				slog.String("error", e.Err.Error()))
 		case live: // a replay tells nothing new
 			journal.Fact(ctx, q.log, e.Fact)
 		}
@@ -73,9 +74,11 @@ func (q *Query) follow(ctx context.Context) error {
 // handler is that of /api/ and of the OpenAPI document.
 func (q *Query) handler(others elsewhere) (http.Handler, error) {
 	intake := q.intake(pratique.RoleQuery)
-	operator := operate.Operator{Broker: q.Broker, Intake: intake, Refused: others.refused, Paused: others.paused}
+	operator := operate.Operator{Broker: q.Broker, Intake: intake, Refused: others.refused,
+		Paused: others.paused}
 	return api.New(api.Config{
-		Images: q.index, Events: q.index, Documents: q.Documents, Deployments: q.index.Deployments, Report: q.report, Submit: intake.Submit, Digest: others.digest,
+		Images: q.index, Events: q.index, Documents: q.Documents, Deployments: q.index.Deployments,
+		Report: q.report, Submit: intake.Submit, Digest: others.digest,
 		Reconcile: adapter.Sweeps{Reconciler: others.sweeps}, Auth: q.auth, Now: q.now,
 		Operate: operator, Places: others.places, NextAttempt: operator.NextAttempt,
 		NotReady: func(ctx context.Context) string {
@@ -86,7 +89,8 @@ func (q *Query) handler(others elsewhere) (http.Handler, error) {
 		},
 		Describe: func(ctx context.Context) (api.Service, error) { return q.describe(ctx, others), nil },
 		OnError: func(r *http.Request, err error) {
-			q.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("path", r.URL.Path), slog.String("error", err.Error()))
+			q.log.LogAttrs(r.Context(), slog.LevelError, "request failed",
+				slog.String("path", r.URL.Path), slog.String("error", err.Error()))
 		},
 	}), nil
 }
@@ -102,7 +106,8 @@ func (q *Query) describe(ctx context.Context, others elsewhere) api.Service {
 	var err error
 	if about.Queues, err = q.Broker.Pending(ctx); err != nil {
 		// The rest is worth knowing all the more.
-		q.log.LogAttrs(ctx, slog.LevelWarn, "the queues cannot be read", slog.String("error", err.Error()))
+		q.log.LogAttrs(ctx, slog.LevelWarn, "the queues cannot be read",
+			slog.String("error", err.Error()))
 	}
 	return about
 }
@@ -120,7 +125,8 @@ func (q *Query) report(ctx context.Context, of pratique.Scanned) ([]byte, error)
 // attestedAt is when an image was evaluated that was allowed and attested, zero for others.
 func (q *Query) attestedAt(subject pratique.Subject) (time.Time, error) {
 	r, known, err := adapter.Record(q.index, subject)
-	if !known || r.Attested == nil || r.Evaluated == nil || r.Evaluated.Verdict.Outcome != pratique.Allow {
+	if !known || r.Attested == nil || r.Evaluated == nil ||
+		r.Evaluated.Verdict.Outcome != pratique.Allow {
 		return time.Time{}, err
 	}
 	return r.Evaluated.Verdict.EvaluatedAt, err

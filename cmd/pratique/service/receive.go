@@ -22,7 +22,8 @@ import (
 	"github.com/pratique-dev/pratique/queue/webhook"
 )
 
-// Receive takes pushes in: from webhooks, from feeds, and by sweeps over tags. Only it has the senders' secrets.
+// Receive takes pushes in: from webhooks, from feeds, and by sweeps over tags. Only it has the
+// senders' secrets.
 type Receive struct {
 	*Shared
 	receivers  []config.Receiver
@@ -33,13 +34,16 @@ type Receive struct {
 	interval   time.Duration // of sweeps
 }
 
-// openReceive opens the outbox, and checks the receivers and what is to be swept. Attested says when an image was evaluated
-// that was allowed and attested, zero for others: a sweep may find it without attestations.
-func openReceive(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client, attested func(pratique.Subject) (time.Time, error)) (*Receive, error) {
+// openReceive opens the outbox, and checks the receivers and what is to be swept. Attested says
+// when an image was evaluated that was allowed and attested, zero for others: a sweep may find it
+// without attestations.
+func openReceive(ctx context.Context, s *Shared, conf config.Config, registries *registry.Client,
+	attested func(pratique.Subject) (time.Time, error)) (*Receive, error) {
 	r := &Receive{Shared: s, receivers: conf.Receivers, registry: registries}
 	var err error
 	r.outbox, err = outbox.Open(outbox.Config{
-		File: s.path("outbox.db"), MaxBytes: int64(conf.Queue.OutboxSize), Now: s.now, OnError: s.logErrors(ctx, "outbox"),
+		File: s.path("outbox.db"), MaxBytes: int64(conf.Queue.OutboxSize), Now: s.now,
+		OnError: s.logErrors(ctx, "outbox"),
 	})
 	if err != nil {
 		return nil, err
@@ -56,7 +60,8 @@ func openReceive(ctx context.Context, s *Shared, conf config.Config, registries 
 		Receivers: all, Publisher: r.outbox, Now: s.now, OnDropped: r.dropped, Count: r.count,
 		OnRefused: journal.Refused(s.log, s.now), OnIgnored: journal.Ignored(s.log, s.now),
 		Observe: s.metrics.WebhookDuration, OnError: func(receiver string, err error) {
-			s.log.LogAttrs(ctx, slog.LevelWarn, "webhook", slog.String("receiver", receiver), slog.String("error", err.Error()))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "webhook", slog.String("receiver", receiver),
+				slog.String("error", err.Error()))
 		},
 	})
 	if err != nil {
@@ -79,7 +84,8 @@ func (r *Receive) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error {
 		// Where the outbox puts what was acknowledged, and whom it asks what a tag names.
-		return r.outbox.Run(ctx, outbox.Downstream{Forward: r.intake(pratique.RoleReceive).Publish, Resolve: r.registry.Digest})
+		return r.outbox.Run(ctx, outbox.Downstream{Forward: r.intake(pratique.RoleReceive).Publish,
+			Resolve: r.registry.Digest})
 	})
 	all.Go(func() error { return r.listenFeeds(ctx) })
 	all.Go(func() error { return r.rotateSecrets(ctx) })
@@ -87,7 +93,8 @@ func (r *Receive) run(ctx context.Context) error {
 	return all.Wait()
 }
 
-// publish takes in pushes that the service found out about by itself, as if a sender had reported them.
+// publish takes in pushes that the service found out about by itself, as if a sender had reported
+// them.
 func (r *Receive) publish(ctx context.Context, events []pratique.Event) error {
 	_, err := r.outbox.Publish(ctx, events)
 	return err
@@ -101,8 +108,10 @@ func (r *Receive) listenFeeds(ctx context.Context) error {
 			continue
 		}
 		c := feed.Config{
-			Name: sender.Name, URL: sender.NATS.URL, Subject: sender.NATS.Subject, Stream: sender.NATS.Stream, Username: sender.NATS.Username,
-			Password: sender.NATS.Password.Text(), Credentials: sender.NATS.Credentials.Value(), OnError: r.logErrors(ctx, "feed"),
+			Name: sender.Name, URL: sender.NATS.URL, Subject: sender.NATS.Subject,
+			Stream: sender.NATS.Stream, Username: sender.NATS.Username,
+			Password: sender.NATS.Password.Text(), Credentials: sender.NATS.Credentials.Value(),
+			OnError: r.logErrors(ctx, "feed"),
 		}
 		feeds.Go(func() error {
 			return feed.Run(ctx, c, func(ctx context.Context, h http.Header, body []byte) error {
@@ -125,27 +134,33 @@ func (r *Receive) sweepFigures(context.Context) ([]telemetry.Repository, error) 
 	var all []telemetry.Repository
 	for _, swept := range r.reconciler.Status() {
 		all = append(all, telemetry.Repository{
-			Name: swept.Repository.String(), LastSuccess: swept.LastSuccess, Interval: r.interval, News: swept.AllNews, Failures: swept.Failures,
+			Name: swept.Repository.String(), LastSuccess: swept.LastSuccess, Interval: r.interval,
+			News: swept.AllNews, Failures: swept.Failures,
 		})
 	}
 	return all, nil
 }
 
-// mostTold bounds the drops of one request that a fact names; mostKept the body that is kept beside it.
+// mostTold bounds the drops of one request that a fact names; mostKept the body that is kept beside
+// it.
 const (
 	mostTold = 20
 	mostKept = 256 << 10
 )
 
-// dropped records what a sender was told to forget, in one fact for a request, and keeps its body: somebody may want to
-// see what was sent, or send it again.
+// dropped records what a sender was told to forget, in one fact for a request, and keeps its body:
+// somebody may want to see what was sent, or send it again.
 func (r *Receive) dropped(ctx context.Context, refusal webhook.Refusal) error {
 	var told []string
 	for _, d := range refusal.Drops {
-		r.log.LogAttrs(ctx, slog.LevelWarn, "notification dropped", slog.String("receiver", refusal.Receiver),
-			slog.String("reason", d.Reason), slog.String("detail", d.Detail), slog.String("id", d.SenderID))
+		r.log.LogAttrs(ctx, slog.LevelWarn, "notification dropped",
+			slog.String("receiver", refusal.Receiver),
+			slog.String("reason", d.Reason), slog.String("detail", d.Detail),
+			slog.String("id", d.SenderID))
 		if d.Reason == webhook.ReasonRepository {
-			continue // ordinary on a registry that others use, too; the ledger keeps what may be an attack or a mistake
+			// ordinary on a registry that others use, too; the ledger keeps what may be an attack
+			// or a mistake
+			continue
 		}
 		told = append(told, d.Reason+": "+d.Detail)
 	}

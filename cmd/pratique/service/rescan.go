@@ -30,8 +30,8 @@ func (i *Inspect) openInventory(ctx context.Context) (err error) {
 	return err
 }
 
-// FollowLedger keeps the inventory up to date with the ledger. Documents may be out of reach for a while, and then it
-// waits: pushes do not need it.
+// FollowLedger keeps the inventory up to date with the ledger. Documents may be out of reach for a
+// while, and then it waits: pushes do not need it.
 func (i *Inspect) FollowLedger(ctx context.Context) error {
 	for {
 		err := i.remembering.Follow(ctx, nil)
@@ -39,7 +39,8 @@ func (i *Inspect) FollowLedger(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
-			i.log.LogAttrs(ctx, slog.LevelWarn, "the inventory does not follow the ledger", slog.String("error", err.Error()))
+			i.log.LogAttrs(ctx, slog.LevelWarn, "the inventory does not follow the ledger",
+				slog.String("error", err.Error()))
 		}
 		const pause = 5 * time.Second
 		if backoff.Sleep(ctx, pause) != nil {
@@ -48,14 +49,19 @@ func (i *Inspect) FollowLedger(ctx context.Context) error {
 	}
 }
 
-// Rescanner is the part of the inspect role that matches again when the database changes. It takes half of the
-// children at most, and they take a push before its next batch.
+// Rescanner is the part of the inspect role that matches again when the database changes. It takes
+// half of the children at most, and they take a push before its next batch.
 func (i *Inspect) Rescanner() *rescanning.Rescan {
 	return &rescanning.Rescan{
-		Process: i.process(), Documents: i.Documents, Lists: i.Inventory, Images: i.Inventory, Matcher: i.Matchers, Facts: adapter.Facts{Ledger: i.Ledger.For(pratique.RoleInspect), Broker: i.Broker},
-		Batches: i.Broker, Database: i.CurrentDatabase, Ready: i.remembering.Ready, Isolated: inspector.AfterCrash, Requests: max(1, i.conf.Workers.Inspect/2),
-		Interval: lookEvery, Log: i.log, Lookup: rescan.Lookup{AffectedPackages: delta.AffectedPackages, Comparable: delta.Comparable},
-		Diff: func(ctx context.Context, from pratique.Digest, to scanner.DatabaseDir) (rescan.Delta, error) {
+		Process: i.process(), Documents: i.Documents, Lists: i.Inventory, Images: i.Inventory,
+		Matcher: i.Matchers, Facts: adapter.Facts{Ledger: i.Ledger.For(pratique.RoleInspect),
+			Broker: i.Broker},
+		Batches: i.Broker, Database: i.CurrentDatabase, Ready: i.remembering.Ready,
+		Isolated: inspector.AfterCrash, Requests: max(1, i.conf.Workers.Inspect/2),
+		Interval: lookEvery, Log: i.log,
+		Lookup: rescan.Lookup{AffectedPackages: delta.AffectedPackages, Comparable: delta.Comparable},
+		Diff: func(ctx context.Context, from pratique.Digest,
+			to scanner.DatabaseDir) (rescan.Delta, error) {
 			return delta.Compare(ctx, filepath.Join(i.path("database"), from.Hex()), to.Dir)
 		},
 	}

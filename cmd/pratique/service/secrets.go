@@ -12,8 +12,8 @@ import (
 // rotateEvery is how soon a changed secret is valid.
 const rotateEvery = 5 * time.Second
 
-// rotateSecrets reads the files with receivers' secrets again and again. What cannot be read, or cannot be a secret,
-// changes nothing: the last good ones stay valid, and the log says so.
+// rotateSecrets reads the files with receivers' secrets again and again. What cannot be read, or
+// cannot be a secret, changes nothing: the last good ones stay valid, and the log says so.
 func (r *Receive) rotateSecrets(ctx context.Context) error {
 	last, said := map[string][]string{}, map[string]string{}
 	for _, sender := range r.receivers {
@@ -42,10 +42,12 @@ func (r *Receive) rotateSecrets(ctx context.Context) error {
 			}
 			if err == nil {
 				last[sender.Name], said[sender.Name] = next, ""
-				r.log.LogAttrs(ctx, slog.LevelInfo, "secrets changed", slog.String("receiver", sender.Name), slog.Int("valid", len(next)))
+				r.log.LogAttrs(ctx, slog.LevelInfo, "secrets changed",
+					slog.String("receiver", sender.Name), slog.Int("valid", len(next)))
 			} else if text := err.Error(); said[sender.Name] != text {
 				said[sender.Name] = text
-				r.log.LogAttrs(ctx, slog.LevelWarn, "secrets not changed", slog.String("receiver", sender.Name), slog.String("error", text))
+				r.log.LogAttrs(ctx, slog.LevelWarn, "secrets not changed",
+					slog.String("receiver", sender.Name), slog.String("error", text))
 			}
 		}
 	}

@@ -1,5 +1,5 @@
-// Package service puts the service together: each role opens what it may hold, and no more. All of them run in one process
-// today, and share what [Shared] has.
+// Package service puts the service together: each role opens what it may hold, and no more. All of
+// them run in one process today, and share what [Shared] has.
 package service
 
 import (
@@ -27,9 +27,9 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// StopGrace is how long a service that was told to stop may take: a little more than the queues give to running jobs,
-// and less than the 30 s after which Kubernetes and systemd kill. What is under way then is taken up again at the next
-// start, as after a kill.
+// StopGrace is how long a service that was told to stop may take: a little more than the queues
+// give to running jobs, and less than the 30 s after which Kubernetes and systemd kill. What is
+// under way then is taken up again at the next start, as after a kill.
 const StopGrace = 28 * time.Second
 
 // Options are for tests. The zero value is for everybody else.
@@ -51,7 +51,8 @@ type Service struct {
 	attest  *Attest
 	deploy  *Deploy
 	query   *Query
-	// registry is given to every role but query. There is one, because pauses and limits of a host are those of the process.
+	// registry is given to every role but query. There is one, because pauses and limits of a host
+	// are those of the process.
 	registry *registry.Client
 	listener net.Listener
 	conf     config.Config
@@ -61,8 +62,10 @@ type Service struct {
 func New(ctx context.Context, conf config.Config, log *slog.Logger, o Options) (_ *Service, err error) {
 	conf = settings.WithDefaults(conf)
 	s := &Service{conf: conf, Shared: &Shared{
-		dataDir: conf.DataDir, publicURL: conf.PublicURL, log: log, metrics: telemetry.New(settings.Version()), now: time.Now, options: o,
-		limits: map[pratique.Priority]int{pratique.PriorityManual: conf.Priorities.Manual, pratique.PriorityRescan: conf.Priorities.Rescan},
+		dataDir: conf.DataDir, publicURL: conf.PublicURL, log: log,
+		metrics: telemetry.New(settings.Version()), now: time.Now, options: o,
+		limits: map[pratique.Priority]int{pratique.PriorityManual: conf.Priorities.Manual,
+			pratique.PriorityRescan: conf.Priorities.Rescan},
 	}}
 	defer func() {
 		if err != nil {
@@ -90,29 +93,34 @@ func New(ctx context.Context, conf config.Config, log *slog.Logger, o Options) (
 	return s, s.openRoles(ctx)
 }
 
-// openRoles gives each role its part of the configuration, what it may hold of the others, and no more.
+// openRoles gives each role its part of the configuration, what it may hold of the others, and no
+// more.
 func (s *Service) openRoles(ctx context.Context) (err error) {
 	of := func(role pratique.Role) config.Config { return settings.For(role, s.conf) }
 	if s.query, err = openQuery(ctx, s.Shared, of(pratique.RoleQuery)); err != nil {
 		return err
 	}
-	if s.receive, err = openReceive(ctx, s.Shared, of(pratique.RoleReceive), s.registry, s.query.attestedAt); err != nil {
+	if s.receive, err = openReceive(ctx, s.Shared, of(pratique.RoleReceive), s.registry,
+		s.query.attestedAt); err != nil {
 		return err
 	}
-	if s.Inspect, err = openInspect(ctx, s.Shared, of(pratique.RoleInspect), s.registry, s.receive.publish); err != nil {
+	if s.Inspect, err = openInspect(ctx, s.Shared, of(pratique.RoleInspect), s.registry,
+		s.receive.publish); err != nil {
 		return err
 	}
-	if s.attest, err = openAttest(ctx, s.Shared, of(pratique.RoleAttest), s.registry, s.query.index.Denials); err != nil {
+	if s.attest, err = openAttest(ctx, s.Shared, of(pratique.RoleAttest), s.registry,
+		s.query.index.Denials); err != nil {
 		return err
 	}
-	if s.deploy, err = openDeploy(s.Shared, of(pratique.RoleDeploy), s.registry, s.attest.profiles(), s.query.deployed()); err != nil {
+	if s.deploy, err = openDeploy(s.Shared, of(pratique.RoleDeploy), s.registry,
+		s.attest.profiles(), s.query.deployed()); err != nil {
 		return err
 	}
 	return s.watch()
 }
 
-// Run works until ctx ends, then drains: the front, which takes work in and does it, ends first, and what it needs
-// behind it, last.
+// Run works until ctx ends, then drains: the front, which takes work in and does it, ends first,
+// and what it needs behind it, last.
 func (s *Service) Run(ctx context.Context) error {
 	handler, err := s.handler()
 	if err != nil {
@@ -124,7 +132,8 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.warn(ctx)
-	// What the program's packages made on their way up is garbage now, and more than the service itself holds.
+	// What the program's packages made on their way up is garbage now, and more than the service
+	// itself holds.
 	debug.FreeOSMemory()
 	back, behind := errgroup.WithContext(life)
 	back.Go(func() error { return s.query.follow(behind) })
@@ -145,10 +154,14 @@ func (s *Service) Run(ctx context.Context) error {
 	front.Go(func() error { return s.Inspect.Rescanner().Run(ahead) })
 	front.Go(func() error { return s.attest.run(ahead) })
 	front.Go(func() error { return s.deploy.run(ahead) })
-	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL), slog.String("version", settings.Version()),
-		slog.String("profile", s.attest.policy.ID().String()), slog.String("signer", s.attest.signer.Identity().String()))
+	s.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("url", s.publicURL),
+		slog.String("version", settings.Version()),
+		slog.String("profile", s.attest.policy.ID().String()),
+		slog.String("signer", s.attest.signer.Identity().String()))
 	defer context.AfterFunc(ctx, func() {
-		s.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo, "stopping: no new work is taken, and what runs is finished", slog.Duration("atMost", StopGrace))
+		s.log.LogAttrs(context.WithoutCancel(ctx), slog.LevelInfo,
+			"stopping: no new work is taken, and what runs is finished",
+			slog.Duration("atMost", StopGrace))
 	})()
 	err = front.Wait()
 	end()
@@ -187,17 +200,24 @@ func (s *Service) handler() (http.Handler, error) {
 // watch has the figures read at each scrape.
 func (s *Service) watch() error {
 	return s.metrics.Watch(telemetry.Sources{
-		Outbox: func(context.Context) (pratique.OutboxFigures, error) { return s.receive.outbox.Stats(), nil },
-		Queues: s.Broker.Pending, Now: s.now, Database: s.Inspect.databaseFigures, Reconcile: s.receive.sweepFigures,
-		Pauses: func(context.Context) (map[string]time.Duration, error) { return s.registry.Pauses(), nil },
+		Outbox: func(context.Context) (pratique.OutboxFigures, error) {
+			return s.receive.outbox.Stats(), nil
+		},
+		Queues: s.Broker.Pending, Now: s.now, Database: s.Inspect.databaseFigures,
+		Reconcile: s.receive.sweepFigures,
+		Pauses: func(context.Context) (map[string]time.Duration, error) {
+			return s.registry.Pauses(), nil
+		},
 		Rescan: s.Inspect.rescanFigures, Denials: s.query.denialFigures,
 		Projections: func(ctx context.Context) (map[string]telemetry.Projection, error) {
 			index, err := projectionFigures(ctx, s.query.indexing)
 			inventory, err2 := projectionFigures(ctx, s.Inspect.remembering)
-			return map[string]telemetry.Projection{"index": index, "inventory": inventory}, errors.Join(err, err2)
+			return map[string]telemetry.Projection{"index": index,
+				"inventory": inventory}, errors.Join(err, err2)
 		},
 		Unread: func(source string, err error) {
-			s.log.LogAttrs(context.Background(), slog.LevelWarn, "figures cannot be read", slog.String("source", source), slog.String("error", err.Error()))
+			s.log.LogAttrs(context.Background(), slog.LevelWarn, "figures cannot be read",
+				slog.String("source", source), slog.String("error", err.Error()))
 		},
 	})
 }

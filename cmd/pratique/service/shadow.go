@@ -60,8 +60,11 @@ func (i *Inspect) checkedSBOM(ctx context.Context, image pratique.Subject, shado
 	if shadow.Equal() {
 		return
 	}
-	i.log.LogAttrs(ctx, slog.LevelError, "an incremental SBOM differs from the full one, which is used: set inspect.incrementalSBOM to false, and report this",
+	i.log.LogAttrs(ctx, slog.LevelError,
+		"an incremental SBOM differs from the full one, which is used: set inspect.incrementalSBOM to false, and report this",
 		slog.String("subject", image.String()),
-		slog.String("incrementalSPDX", shadow.Generated.SPDX.String()), slog.String("fullSPDX", shadow.Full.SPDX.String()),
-		slog.String("incrementalCycloneDX", shadow.Generated.CycloneDX.String()), slog.String("fullCycloneDX", shadow.Full.CycloneDX.String()))
+		slog.String("incrementalSPDX", shadow.Generated.SPDX.String()),
+		slog.String("fullSPDX", shadow.Full.SPDX.String()),
+		slog.String("incrementalCycloneDX", shadow.Generated.CycloneDX.String()),
+		slog.String("fullCycloneDX", shadow.Full.CycloneDX.String()))
 }

@@ -19,16 +19,20 @@ import (
 // TestShadowDiffers: a difference is counted, and logged with all digests.
 func TestShadowDiffers(t *testing.T) {
 	var out bytes.Buffer
-	s := &Inspect{Shared: &Shared{metrics: telemetry.New("test"), log: slog.New(slog.NewTextHandler(&out, nil))}}
-	digests := inspector.DocumentDigests{SPDX: pratique.DigestOf([]byte("1")), CycloneDX: pratique.DigestOf([]byte("2"))}
+	s := &Inspect{Shared: &Shared{metrics: telemetry.New("test"),
+		log: slog.New(slog.NewTextHandler(&out, nil))}}
+	digests := inspector.DocumentDigests{SPDX: pratique.DigestOf([]byte("1")),
+		CycloneDX: pratique.DigestOf([]byte("2"))}
 	other := inspector.DocumentDigests{SPDX: pratique.DigestOf([]byte("3")), CycloneDX: digests.CycloneDX}
-	image := pratique.Subject{Repository: pratique.Repository{Registry: "localhost", Path: "team/app"}, Digest: digests.SPDX}
+	image := pratique.Subject{Repository: pratique.Repository{Registry: "localhost",
+		Path: "team/app"}, Digest: digests.SPDX}
 	s.checkedSBOM(t.Context(), image, inspector.Shadow{Generated: digests, Full: digests})
 	if out.Len() > 0 {
 		t.Errorf("nothing differs, and it says %s", &out)
 	}
 	s.checkedSBOM(t.Context(), image, inspector.Shadow{Generated: other, Full: digests})
-	for _, want := range []string{image.String(), other.SPDX.String(), digests.SPDX.String(), digests.CycloneDX.String(), "level=ERROR"} {
+	for _, want := range []string{image.String(), other.SPDX.String(), digests.SPDX.String(),
+		digests.CycloneDX.String(), "level=ERROR"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the log lacks %s: %s", want, &out)
 		}
@@ -36,7 +40,8 @@ func TestShadowDiffers(t *testing.T) {
 	answer := httptest.NewRecorder()
 	s.metrics.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	figures := answer.Body.String()
-	for _, want := range []string{`pratique_sbom_shadow_total{result="equal"} 1`, `pratique_sbom_shadow_total{result="different"} 1`} {
+	for _, want := range []string{`pratique_sbom_shadow_total{result="equal"} 1`,
+		`pratique_sbom_shadow_total{result="different"} 1`} {
 		if !strings.Contains(figures, want+"\n") {
 			t.Errorf("the metrics lack %s", want)
 		}

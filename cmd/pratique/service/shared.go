@@ -22,7 +22,8 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// Shared is what all roles are given: queue, ledger, documents, the data directory, log, figures and clock.
+// Shared is what all roles are given: queue, ledger, documents, the data directory, log, figures
+// and clock.
 type Shared struct {
 	Broker    *queue.Broker
 	Ledger    *ledger.Ledger
@@ -88,7 +89,8 @@ func (s *Shared) openQueue(ctx context.Context, conf config.Queue) error {
 		Dir: s.path("nats"), SyncAlways: !conf.NoSync, MaxStoreBytes: ledgerSize + settings.QueueRoom,
 		Log: func(level, message string) {
 			warned.Add(1)
-			s.log.LogAttrs(ctx, slog.LevelWarn, "nats", slog.String("level", level), slog.String("message", message))
+			s.log.LogAttrs(ctx, slog.LevelWarn, "nats", slog.String("level", level),
+				slog.String("message", message))
 		},
 	})
 	if err != nil {
@@ -111,7 +113,8 @@ func (s *Shared) openQueue(ctx context.Context, conf config.Queue) error {
 		return err
 	}
 	if warned.Load() > 0 {
-		s.log.LogAttrs(ctx, slog.LevelInfo, "queue and ledger are open; what nats warned of before was repaired by it")
+		s.log.LogAttrs(ctx, slog.LevelInfo,
+			"queue and ledger are open; what nats warned of before was repaired by it")
 	}
 	s.Ledger = ledger.New(js, s.now)
 	return nil
@@ -119,7 +122,8 @@ func (s *Shared) openQueue(ctx context.Context, conf config.Queue) error {
 
 // base is what a stage of a role is made of.
 func (s *Shared) base(role pratique.Role) pipeline.Base {
-	return pipeline.Base{Recorder: s.recorder(role), Facts: s.Ledger, Queue: s.Broker, Unreadable: s.Documents}
+	return pipeline.Base{Recorder: s.recorder(role), Facts: s.Ledger, Queue: s.Broker,
+		Unreadable: s.Documents}
 }
 
 // recorder records the kinds of facts that a role may record.
@@ -157,9 +161,10 @@ type stage interface {
 	RecordFailure(ctx context.Context, f pipeline.Failure) error
 }
 
-// work fits a stage to the queue and logs its failures. Work waits in the queue for as long as hold says: every stage reads
-// the registry, the gate too, and a registry may have to be left in peace.
-func (s *Shared) work(name pratique.Stage, workers int, does stage, hold func(pipeline.Work) time.Duration) queue.Work {
+// work fits a stage to the queue and logs its failures. Work waits in the queue for as long as hold
+// says: every stage reads the registry, the gate too, and a registry may have to be left in peace.
+func (s *Shared) work(name pratique.Stage, workers int, does stage,
+	hold func(pipeline.Work) time.Duration) queue.Work {
 	return queue.Work{
 		Stage: name, Workers: workers, Limits: s.limits,
 		Hold: func(job queue.Job) time.Duration {
@@ -175,7 +180,8 @@ func (s *Shared) work(name pratique.Stage, workers int, does stage, hold func(pi
 			s.log.LogAttrs(ctx, slog.LevelWarn, message, slog.String("stage", string(name)),
 				slog.String("job", job.ID), slog.Int("attempt", job.Attempt),
 				slog.String("kind", pratique.KindOf(err).String()), slog.String("error", err.Error()))
-			return does.RecordFailure(ctx, pipeline.Failure{Stage: string(name), Body: job.Body, Attempt: job.Attempt, Final: final, Cause: err})
+			return does.RecordFailure(ctx, pipeline.Failure{Stage: string(name), Body: job.Body,
+				Attempt: job.Attempt, Final: final, Cause: err})
 		},
 	}
 }
@@ -188,17 +194,19 @@ func repositoryOf(w pipeline.Work) pratique.Repository {
 	return w.Event.Ref.Repository
 }
 
-// openProjection opens the file of a projection, and ties it to the ledger. One of another version is made again from the
-// ledger; one that is damaged is not, because somebody should look at that.
+// openProjection opens the file of a projection, and ties it to the ledger. One of another version
+// is made again from the ledger; one that is damaged is not, because somebody should look at that.
 func openProjection[T interface {
 	projection.Store
 	Close() error
-}](ctx context.Context, s *Shared, name string, open func(string) (T, error), remove func(string) error) (T, *projection.Projection, error) {
+}](ctx context.Context, s *Shared, name string, open func(string) (T, error),
+	remove func(string) error) (T, *projection.Projection, error) {
 	file := s.path(name + ".db")
 	opened, err := open(file)
 	var other *projection.SchemaError
 	if errors.As(err, &other) {
-		s.log.LogAttrs(ctx, slog.LevelInfo, "a projection is made again from the ledger", slog.String("projection", other.Name), slog.String("because", err.Error()))
+		s.log.LogAttrs(ctx, slog.LevelInfo, "a projection is made again from the ledger",
+			slog.String("projection", other.Name), slog.String("because", err.Error()))
 		if err := remove(file); err != nil {
 			return opened, nil, err
 		}
@@ -209,8 +217,10 @@ func openProjection[T interface {
 	}
 	s.onClose(opened.Close)
 	return opened, projection.New(s.Ledger, opened, func(have, end uint64) {
-		s.log.LogAttrs(ctx, slog.LevelWarn, "a projection does not belong to this ledger: it is made again from the beginning",
-			slog.String("projection", name), slog.Uint64("readUpTo", have), slog.Uint64("ledgerEndsAt", end))
+		s.log.LogAttrs(ctx, slog.LevelWarn,
+			"a projection does not belong to this ledger: it is made again from the beginning",
+			slog.String("projection", name), slog.Uint64("readUpTo", have),
+			slog.Uint64("ledgerEndsAt", end))
 	}), nil
 }
 

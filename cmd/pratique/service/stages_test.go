@@ -9,8 +9,8 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// TestOneAgain: of the jobs that a process died of one runs at a time. The others of these keep no worker, and all other
-// jobs go on.
+// TestOneAgain: of the jobs that a process died of one runs at a time. The others of these keep no
+// worker, and all other jobs go on.
 func TestOneAgain(t *testing.T) {
 	t.Parallel()
 	begun, end := make(chan struct{}, 1), make(chan struct{})

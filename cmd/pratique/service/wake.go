@@ -14,8 +14,9 @@ import (
 // wakeInterval is how often config repositories are looked at that jobs wait for.
 const wakeInterval = 15 * time.Second
 
-// wake brings jobs that wait for a config repository back as soon as it can be read again, or somebody has
-// committed to it: that may have been the repair. Only repositories that somebody waits for are looked at.
+// wake brings jobs that wait for a config repository back as soon as it can be read again, or
+// somebody has committed to it: that may have been the repair. Only repositories that somebody
+// waits for are looked at.
 func (d *Deploy) wake(ctx context.Context) {
 	interval := d.options.WakeInterval
 	if interval == 0 {
@@ -32,7 +33,8 @@ func (d *Deploy) wake(ctx context.Context) {
 		}
 		for _, repo := range d.repositories {
 			match := d.deploysTo(repo)
-			if _, last := d.Broker.Due(pratique.StageDeploy, match); last.Sub(d.now()) < interval { // zero is long ago
+			// zero is long ago
+			if _, last := d.Broker.Due(pratique.StageDeploy, match); last.Sub(d.now()) < interval {
 				continue
 			}
 			before, known := tips[repo]
@@ -49,7 +51,10 @@ func tipOf(ctx context.Context, repo *gitrepo.Repo) (tip string) {
 	const patience = 20 * time.Second
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	viewed, err := repo.View(ctx, 0, func(_ context.Context, t deploy.Tip) error { tip = t.ID(); return nil })
+	viewed, err := repo.View(ctx, 0, func(_ context.Context, t deploy.Tip) error {
+		tip = t.ID()
+		return nil
+	})
 	if err != nil || viewed.Failed != nil {
 		return "" // those who wait for it know why
 	}
@@ -64,7 +69,8 @@ func (d *Deploy) deploysTo(repo *gitrepo.Repo) func(queue.Job) bool {
 			return false
 		}
 		for _, t := range d.targets {
-			if t.Repository == repo && (w.Target == t.Name || w.Target == "" && t.Matches(repositoryOf(w), w.Event.Ref.Tag)) {
+			if t.Repository == repo && (w.Target == t.Name || w.Target == "" &&
+				t.Matches(repositoryOf(w), w.Event.Ref.Tag)) {
 				return true
 			}
 		}

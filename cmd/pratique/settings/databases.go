@@ -17,10 +17,12 @@ const (
 	JavaFolder     = "java-database"
 )
 
-// Database is for the vulnerability database, which is always there. The configuration has its defaults.
+// Database is for the vulnerability database, which is always there. The configuration has its
+// defaults.
 func Database(c config.Config, path func(string) string) database.Config {
 	return database.Config{
-		Sources: c.Database.Sources, Hosts: mirrors(c.Registries), CA: c.Database.CA.Value(), StaticDir: c.Database.Dir, Dir: path(DatabaseFolder),
+		Sources: c.Database.Sources, Hosts: mirrors(c.Registries), CA: c.Database.CA.Value(),
+		StaticDir: c.Database.Dir, Dir: path(DatabaseFolder),
 		Interval: c.Database.Interval.Std(defaultDBInterval),
 	}
 }
@@ -28,7 +30,8 @@ func Database(c config.Config, path func(string) string) database.Config {
 // Java is for the Java database; ok says whether it is used.
 func Java(c config.Config, path func(string) string) (cfg database.Config, ok bool) {
 	cfg = database.Config{
-		Kind: database.Java(), Sources: c.Database.Java.Sources, Hosts: mirrors(c.Registries), CA: c.Database.CA.Value(), Dir: path(JavaFolder),
+		Kind: database.Java(), Sources: c.Database.Java.Sources, Hosts: mirrors(c.Registries),
+		CA: c.Database.CA.Value(), Dir: path(JavaFolder),
 		Interval: c.Database.Interval.Std(defaultDBInterval),
 	}
 	if ok = len(cfg.Sources) > 0; c.Database.Offline {
@@ -42,7 +45,8 @@ func Below(dir string) func(string) string {
 	return func(name string) string { return filepath.Join(dir, name) }
 }
 
-// TooOld says that the policy denies everything with a vulnerability database; it is empty if it does not.
+// TooOld says that the policy denies everything with a vulnerability database; it is empty if it
+// does not.
 func TooOld(p config.Policy, d pratique.Database, now time.Time) string {
 	params := Policy(p).Params
 	limit := params.Limit(now)

@@ -36,7 +36,8 @@ func WithDefaults(c config.Config) config.Config {
 	c.Workers.Inspect = cmp.Or(c.Workers.Inspect, min(runtime.NumCPU(), mostDefaultWorkers))
 	c.Workers.Attest = cmp.Or(c.Workers.Attest, c.Workers.Inspect)
 	if len(c.Database.Sources) == 0 {
-		c.Database.Sources = []string{"mirror.gcr.io/aquasec/trivy-db:2", "ghcr.io/aquasecurity/trivy-db:2"}
+		c.Database.Sources = []string{"mirror.gcr.io/aquasec/trivy-db:2",
+			"ghcr.io/aquasecurity/trivy-db:2"}
 	}
 	if c.Database.Offline {
 		c.Database.Sources = nil

@@ -21,10 +21,12 @@ func Receivers(c config.Config) ([]webhook.Receiver, error) {
 	var all []webhook.Receiver
 	for _, r := range c.Receivers {
 		receiver := webhook.Receiver{
-			Name: r.Name, Format: r.Format, Registry: r.Registry, Repositories: r.Repositories, Untagged: r.Untagged,
-			Aliases: aliases[r.Registry], Prefixes: r.Prefixes, Subscription: r.OIDC.Subscription,
+			Name: r.Name, Format: r.Format, Registry: r.Registry, Repositories: r.Repositories,
+			Untagged: r.Untagged,
+			Aliases:  aliases[r.Registry], Prefixes: r.Prefixes, Subscription: r.OIDC.Subscription,
 			Auth: webhook.Auth{
-				Method: r.Auth, Header: r.Header, Prefix: r.Prefix, Secrets: Secrets(r), Insecure: r.Insecure,
+				Method: r.Auth, Header: r.Header, Prefix: r.Prefix, Secrets: Secrets(r),
+				Insecure: r.Insecure,
 			},
 			Closed: r.NATS.URL != "", // whoever publishes there was let in by that server
 		}
@@ -44,8 +46,10 @@ func addParts(receiver *webhook.Receiver, r config.Receiver) error {
 	if r.Format == "generic" {
 		g := r.Generic
 		program, err := expr.Compile(expr.Config{
-			Events: g.Events, When: g.When, Host: g.Host, Repository: g.Repository, Tag: g.Tag, Digest: g.Digest,
-			MediaType: g.MediaType, Actor: g.Actor, ID: g.ID, Time: g.Time, BodyOnly: r.Auth.SignsBody() && !r.Insecure,
+			Events: g.Events, When: g.When, Host: g.Host, Repository: g.Repository, Tag: g.Tag,
+			Digest:    g.Digest,
+			MediaType: g.MediaType, Actor: g.Actor, ID: g.ID, Time: g.Time,
+			BodyOnly: r.Auth.SignsBody() && !r.Insecure,
 		})
 		if err != nil {
 			return err
@@ -54,7 +58,8 @@ func addParts(receiver *webhook.Receiver, r config.Receiver) error {
 	}
 	if r.OIDC.Audience != "" {
 		verifier, err := oidc.New(oidc.Config{
-			Issuer: r.OIDC.Issuer, KeysURL: r.OIDC.KeysURL, CA: r.OIDC.CA.Value(), Audience: r.OIDC.Audience, Email: r.OIDC.Email, Claims: r.OIDC.Claims,
+			Issuer: r.OIDC.Issuer, KeysURL: r.OIDC.KeysURL, CA: r.OIDC.CA.Value(),
+			Audience: r.OIDC.Audience, Email: r.OIDC.Email, Claims: r.OIDC.Claims,
 		})
 		if err != nil {
 			return err
@@ -65,7 +70,8 @@ func addParts(receiver *webhook.Receiver, r config.Receiver) error {
 }
 
 // parseWith reads bodies of the generic format by the expressions of the configuration.
-func parseWith(program *expr.Program, secretHeader string) func(http.Header, []byte) ([]webhook.Notification, error) {
+func parseWith(program *expr.Program, secretHeader string) func(http.Header,
+	[]byte) ([]webhook.Notification, error) {
 	return func(h http.Header, body []byte) ([]webhook.Notification, error) {
 		decoded, err := webhook.Decode(body)
 		if err != nil {
@@ -80,7 +86,8 @@ func parseWith(program *expr.Program, secretHeader string) func(http.Header, []b
 		all := make([]webhook.Notification, len(items))
 		for i, item := range items {
 			all[i] = webhook.Notification{
-				ID: item.ID, Action: webhook.ActionPush, Host: item.Host, Repository: item.Repository, Tag: item.Tag,
+				ID: item.ID, Action: webhook.ActionPush, Host: item.Host,
+				Repository: item.Repository, Tag: item.Tag,
 				Digest: item.Digest, MediaType: item.MediaType, Actor: item.Actor, At: item.Time,
 			}
 			if !item.Wanted {

@@ -5,8 +5,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/config"
 )
 
-// For returns what a role may read of the configuration: secrets of other roles are not in it. The table in
-// docs/ARCHITECTURE.md says who holds what.
+// For returns what a role may read of the configuration: secrets of other roles are not in it. The
+// table in docs/ARCHITECTURE.md says who holds what.
 func For(role pratique.Role, c config.Config) config.Config {
 	of := config.Config{DataDir: c.DataDir, Workers: c.Workers}
 	switch role {

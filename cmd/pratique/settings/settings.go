@@ -1,4 +1,5 @@
-// Package settings turns the sections of the configuration into what the adapters take, with their defaults.
+// Package settings turns the sections of the configuration into what the adapters take, with their
+// defaults.
 package settings
 
 import (
@@ -26,11 +27,13 @@ func Policy(c config.Policy) policy.Config {
 	e := c.DatabaseAgeExtension
 	return policy.Config{Dir: c.Dir, Params: policy.Params{
 		Extension: policy.Extension{Age: e.Age.Std(0), Until: e.Until.Time, Reason: e.Reason},
-		BlockAt:   c.BlockAt, OnlyFixable: c.OnlyFixable, UnknownSeverity: c.Unknown, BlockSecrets: c.BlockSecrets,
+		BlockAt:   c.BlockAt, OnlyFixable: c.OnlyFixable, UnknownSeverity: c.Unknown,
+		BlockSecrets:   c.BlockSecrets,
 		MaxDatabaseAge: c.MaxDatabaseAge.Std(defaultDBAge), AllowedRepositories: c.AllowedRepositories,
 		Exceptions: policy.Exceptions{
-			UnknownOS: c.AllowUnknownOS, EndOfLife: c.AllowEndOfLife, NoPackages: c.AllowNoPackages, MixedPackages: c.AllowMixedPackages,
-			OddPackages: c.AllowOddPackages,
+			UnknownOS: c.AllowUnknownOS, EndOfLife: c.AllowEndOfLife, NoPackages: c.AllowNoPackages,
+			MixedPackages: c.AllowMixedPackages,
+			OddPackages:   c.AllowOddPackages,
 		},
 	}}
 }
@@ -44,7 +47,8 @@ func Registry(conf config.Config) registry.Config {
 	}
 	for _, r := range conf.Registries {
 		c.Hosts = append(c.Hosts, registry.Host{
-			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP, TLS: r.PlainHTTP != nil && !*r.PlainHTTP,
+			Name: r.Host, Aliases: r.Aliases, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP,
+			TLS:      r.PlainHTTP != nil && !*r.PlainHTTP,
 			Username: r.Username, Password: r.Password.Text(), CA: r.CA.Value(),
 			TokenHosts: r.TokenHosts, RedirectHosts: r.RedirectHosts, Concurrency: r.Concurrency,
 		})
@@ -57,7 +61,8 @@ func mirrors(all []config.Registry) []database.Host {
 	var hosts []database.Host
 	for _, r := range all {
 		hosts = append(hosts, database.Host{
-			Name: r.Host, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP, TLS: r.PlainHTTP != nil && !*r.PlainHTTP,
+			Name: r.Host, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP, TLS: r.PlainHTTP != nil &&
+				!*r.PlainHTTP,
 			Username: r.Username, Password: r.Password.Text(), CA: r.CA.Value(),
 		})
 	}
@@ -87,12 +92,14 @@ func Confinement(mode string) confine.Mode {
 // Auth says who may use the API, and for what.
 func Auth(c config.Config) api.Auth {
 	auth := api.Auth{AnonymousRead: c.API.AnonymousRead, Hosts: slices.Clone(c.API.Hosts)}
-	if u, err := url.Parse(c.PublicURL); err == nil && u.Hostname() != "" { // the configuration has checked it
+	// the configuration has checked it
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Hostname() != "" {
 		auth.Hosts = append(auth.Hosts, u.Hostname())
 	}
 	for _, t := range c.API.Tokens {
 		auth.Tokens = append(auth.Tokens, api.Token{
-			Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit, Operate: t.Operate, Repositories: t.Repositories, Rollback: t.Rollback,
+			Name: t.Name, Secret: t.Token.Text(), Submit: t.Submit, Operate: t.Operate,
+			Repositories: t.Repositories, Rollback: t.Rollback,
 		})
 	}
 	return auth
@@ -111,7 +118,8 @@ func Targets(all []config.Target, now func() time.Time) ([]deploy.Target, []*git
 			repo, err := gitrepo.Open(gitrepo.Config{
 				URL: t.Repository, Branch: t.Branch, SigningKey: t.SigningKey.Value(), CA: t.CA.Value(),
 				Auth: gitrepo.Auth{
-					Username: t.Username, Password: t.Password.Text(), SSHKey: t.SSHKey.Value(), SSHKnownHosts: t.KnownHosts.Value(),
+					Username: t.Username, Password: t.Password.Text(), SSHKey: t.SSHKey.Value(),
+					SSHKnownHosts: t.KnownHosts.Value(),
 				},
 				Author: gitrepo.Signature{Name: t.AuthorName, Email: t.AuthorEmail},
 			}, now)
@@ -121,7 +129,8 @@ func Targets(all []config.Target, now func() time.Time) ([]deploy.Target, []*git
 			shared[at] = repo
 			opened = append(opened, repo)
 		}
-		target := deploy.Target{Name: t.Name, Images: t.Images, Tags: t.Tags, Path: t.Path, Repository: shared[at]}
+		target := deploy.Target{Name: t.Name, Images: t.Images, Tags: t.Tags, Path: t.Path,
+			Repository: shared[at]}
 		if err := target.Validate(); err != nil {
 			return nil, opened, fmt.Errorf("deploy.targets[%d]: %w", i, err)
 		}
@@ -130,7 +139,8 @@ func Targets(all []config.Target, now func() time.Time) ([]deploy.Target, []*git
 	return out, opened, nil
 }
 
-// WithoutProxy says what is asked directly although a variable of the environment names a proxy; empty means none does.
+// WithoutProxy says what is asked directly although a variable of the environment names a proxy;
+// empty means none does.
 func WithoutProxy(c config.Config, variable string) []string {
 	if variable == "" {
 		return nil
@@ -138,12 +148,14 @@ func WithoutProxy(c config.Config, variable string) []string {
 	var all []string
 	for i, t := range c.Deploy.Targets {
 		if strings.HasPrefix(t.Repository, "ssh:") {
-			all = append(all, fmt.Sprintf("deploy.targets[%d].repository: %s is set, and Git over ssh does not use it: the host is asked directly; use an https URL to have it asked by the proxy", i, variable))
+			all = append(all,
+				fmt.Sprintf("deploy.targets[%d].repository: %s is set, and Git over ssh does not use it: the host is asked directly; use an https URL to have it asked by the proxy", i, variable))
 		}
 	}
 	for i, r := range c.Receivers {
 		if r.NATS.URL != "" {
-			all = append(all, fmt.Sprintf("receivers[%d].nats.url: %s is set, and NATS does not use it: the server is asked directly", i, variable))
+			all = append(all,
+				fmt.Sprintf("receivers[%d].nats.url: %s is set, and NATS does not use it: the server is asked directly", i, variable))
 		}
 	}
 	return all
@@ -151,13 +163,15 @@ func WithoutProxy(c config.Config, variable string) []string {
 
 // Reconcile says what is swept.
 func Reconcile(c config.Config) (reconcile.Config, error) {
-	out := reconcile.Config{Interval: c.Reconcile.Interval.Std(DefaultSweepInterval), RequestsPerMinute: map[string]int{}}
+	out := reconcile.Config{Interval: c.Reconcile.Interval.Std(DefaultSweepInterval),
+		RequestsPerMinute: map[string]int{}}
 	for _, sweep := range c.Reconcile.Repositories {
 		repo, err := pratique.ParseRepository(sweep.Repository)
 		if err != nil {
 			return out, err
 		}
-		out.Repositories = append(out.Repositories, reconcile.Repository{Repository: repo, Tags: sweep.Tags})
+		out.Repositories = append(out.Repositories, reconcile.Repository{Repository: repo,
+			Tags: sweep.Tags})
 		if n := c.Reconcile.RequestsPerMinute; n > 0 {
 			out.RequestsPerMinute[repo.Registry] = n
 		}

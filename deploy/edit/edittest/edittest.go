@@ -38,7 +38,8 @@ import (
 func Change() pratique.Change {
 	return pratique.Change{
 		Subject: pratique.Subject{
-			Repository: pratique.Repository{Registry: "registry.example.com", Path: "team/app"}, Digest: pratique.DigestOf([]byte("new")),
+			Repository: pratique.Repository{Registry: "registry.example.com", Path: "team/app"},
+			Digest:     pratique.DigestOf([]byte("new")),
 		},
 		Tag: "1.20",
 	}
@@ -95,7 +96,8 @@ func read(t testing.TB, archives fs.FS) []archive {
 		}
 		switch {
 		case bytes.HasPrefix(parsed.Comment, []byte("crlf")):
-			a.in, a.out = bytes.ReplaceAll(a.in, []byte("\n"), []byte("\r\n")), bytes.ReplaceAll(a.out, []byte("\n"), []byte("\r\n"))
+			a.in, a.out = bytes.ReplaceAll(a.in, []byte("\n"), []byte("\r\n")),
+				bytes.ReplaceAll(a.out, []byte("\n"), []byte("\r\n"))
 		case bytes.HasPrefix(parsed.Comment, []byte("bom")):
 			a.in, a.out = append([]byte("\ufeff"), a.in...), append([]byte("\ufeff"), a.out...)
 		}
@@ -151,7 +153,8 @@ func (a archive) golden(t *testing.T, table edit.Table) {
 	}
 	want, said := strings.SplitAfter(a.problems, "\n"), strings.SplitAfter(Said(r.Problems), "\n")
 	for i := range max(len(want), len(said)) {
-		if i >= len(want) || i >= len(said) || !strings.HasPrefix(said[i], strings.TrimSuffix(want[i], "\n")) {
+		if i >= len(want) || i >= len(said) ||
+			!strings.HasPrefix(said[i], strings.TrimSuffix(want[i], "\n")) {
 			t.Errorf("problems are\n%s, want\n%s", Said(r.Problems), a.problems)
 			break
 		}
@@ -176,7 +179,10 @@ func (a archive) others(t *testing.T, table edit.Table) {
 	c := Change()
 	c.Subject.Repository.Path = "nobody/asked"
 	r := apply(t, table, a.file, a.in, c)
-	if !bytes.Equal(r.Content, a.in) || len(r.Changes) != 0 || slices.ContainsFunc(r.Problems, func(p edit.Problem) bool { return p.Ours }) {
+	if !bytes.Equal(r.Content, a.in) || len(r.Changes) != 0 ||
+		slices.ContainsFunc(r.Problems, func(p edit.Problem) bool {
+			return p.Ours
+		}) {
 		t.Errorf("an image that is not named: %+v", r)
 	}
 }
@@ -234,7 +240,8 @@ func lawful(t testing.TB, table edit.Table, name string, in []byte, c pratique.C
 		t.Fatal(err)
 	}
 	if !bytes.Equal(again.Content, r.Content) || len(again.Changes) != len(r.Changes) {
-		t.Fatalf("the second time: %d changes, %d before\n%q\n%q", len(again.Changes), len(r.Changes), r.Content, again.Content)
+		t.Fatalf("the second time: %d changes, %d before\n%q\n%q", len(again.Changes),
+			len(r.Changes), r.Content, again.Content)
 	}
 	readable(t, table, name, c, again)
 }
@@ -255,7 +262,8 @@ func readable(t testing.TB, table edit.Table, name string, c pratique.Change, r 
 			t.Fatalf("a place that was written: %+v", p)
 		}
 		if !slices.ContainsFunc(all, func(f edit.Reference) bool {
-			return f.Line == p.Line && (f.Digest == p.Digest || f.Tag == p.Tag) && f.Object == p.Object && f.Image == imagename.Canonical(c.Subject.Repository.String())
+			return f.Line == p.Line && (f.Digest == p.Digest || f.Tag == p.Tag) &&
+				f.Object == p.Object && f.Image == imagename.Canonical(c.Subject.Repository.String())
 		}) {
 			t.Fatalf("not among what the file names: %+v\n%+v", p, all)
 		}

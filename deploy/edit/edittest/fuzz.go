@@ -62,7 +62,8 @@ func distance(before, after []string, c pratique.Change) int {
 	const no = 1 << 20
 	digest := c.Subject.Digest.String()
 	ref := c.Subject.Repository.String() + ":" + c.Tag + "@" + digest
-	row := make([]int, len(after)+1) // costs of the values of before seen so far against each start of after
+	// costs of the values of before seen so far against each start of after
+	row := make([]int, len(after)+1)
 	for i := range len(before) + 1 {
 		next := make([]int, len(after)+1)
 		for j := range next {

@@ -53,8 +53,10 @@ type kustomization struct {
 func (kustomize) Locate(source edit.Source) edit.Found {
 	k := &kustomization{yamlSource: source.(*yamlSource), identities: map[*yaml.Node]identity{}}
 	if a, b := k.folded(); b != nil {
-		return edit.Found{Line: b.Line, Stopped: fmt.Sprintf("the keys %.128q in line %d and %.128q in line %d are one for kustomize, "+
-			"which does not tell upper from lower case; keep one of them", a.Value, a.Line, b.Value, b.Line)}
+		return edit.Found{Line: b.Line,
+			Stopped: fmt.Sprintf("the keys %.128q in line %d and %.128q in line %d are one for kustomize, "+
+				"which does not tell upper from lower case; keep one of them", a.Value, a.Line, b.Value,
+				b.Line)}
 	}
 	for _, root := range k.Roots() {
 		key, value := spelled(root, keyImages)
@@ -95,11 +97,13 @@ func (k *kustomization) site(entry, list *yaml.Node) *edit.Site {
 	e := k.identify(entry, 0)
 	s := &edit.Site{Line: entry.Line}
 	if e.deep {
-		s.Any, s.Reason = true, fmt.Sprintf("this images entry uses merge keys that are nested deeper than %d; write its fields out", mergeDepth)
+		s.Any, s.Reason = true,
+			fmt.Sprintf("this images entry uses merge keys that are nested deeper than %d; write its fields out", mergeDepth)
 		return s
 	}
 	if e.odd && e.merged { // which of two spellings has the word depends on their order
-		s.Any, s.Reason = true, "this images entry uses merge keys, and keys that are not spelled as they are meant; write its fields out"
+		s.Any, s.Reason = true,
+			"this images entry uses merge keys, and keys that are not spelled as they are meant; write its fields out"
 		return s
 	}
 	// newName is the image that will run; name only selects images in the manifests.
@@ -139,7 +143,8 @@ func (k *kustomization) site(entry, list *yaml.Node) *edit.Site {
 	}
 	room, ok := k.behind(edit.Digest, entry, keyDigest)
 	if !ok {
-		room = edit.Value{Form: edit.Digest, Line: entry.Line, Reason: "no place for a digest field in this images entry; add one by hand"}
+		room = edit.Value{Form: edit.Digest, Line: entry.Line,
+			Reason: "no place for a digest field in this images entry; add one by hand"}
 	}
 	s.Values = append(s.Values, room)
 	return s

@@ -56,7 +56,8 @@ func TestRelevant(t *testing.T) {
 func TestOtherImages(t *testing.T) {
 	t.Parallel()
 	in := []byte("image: registry.example.com/team/app-evil:1 # {\"$pratique\": \"registry.example.com/team/app-evil\"}\n{{ not YAML }}: [\n")
-	if r := apply(t, "x.yaml", in, change); len(r.Changes) != 0 || len(r.Problems) != 0 || !bytes.Equal(in, r.Content) {
+	if r := apply(t, "x.yaml", in, change); len(r.Changes) != 0 || len(r.Problems) != 0 ||
+		!bytes.Equal(in, r.Content) {
 		t.Errorf("%+v", r)
 	}
 }
@@ -66,9 +67,11 @@ func TestOtherImages(t *testing.T) {
 func TestOtherImagesKustomized(t *testing.T) {
 	t.Parallel()
 	for image, ours := range map[string]bool{
-		"registry.example.com/team/app-two": false, "registry.example.com/team/app/x": false, "registry.example.com/team/app.x": false,
+		"registry.example.com/team/app-two": false, "registry.example.com/team/app/x": false,
+		"registry.example.com/team/app.x":  false,
 		"my-registry.example.com/team/app": false, "other.example.com/team/app": false, "team/app": false,
-		"registry.example.com/team/app": true, `"registry.example.com/team/app"`: true, "registry.example.com/team/app-two registry.example.com/team/app:1": true,
+		"registry.example.com/team/app": true, `"registry.example.com/team/app"`: true,
+		"registry.example.com/team/app-two registry.example.com/team/app:1": true,
 	} {
 		r := apply(t, "kustomization.yaml", []byte("<<<<<<< HEAD\nimages:\n- name: "+image+"\n"), change)
 		if (len(r.Problems) != 0) != ours || len(r.Changes) != 0 {
@@ -93,7 +96,8 @@ func TestPairs(t *testing.T) {
 	const name = "registry.example.com/team/app"
 	content := "images:\n- name: " + name + "\n  digest: " + string(edittest.Fill([]byte("OLD"))) +
 		"\n- name: " + name + "\n  newTag: v2\n  digest: " + string(edittest.Fill([]byte("NEW"))) + "\n"
-	places, problems, err := All().Places(t.Context(), "kustomization.yaml", []byte(content), edit.ImageOf(change))
+	places, problems, err := All().Places(t.Context(), "kustomization.yaml", []byte(content),
+		edit.ImageOf(change))
 	if err != nil || len(problems) != 0 || len(places) != 2 {
 		t.Fatalf("%+v, %v, %v", places, problems, err)
 	}

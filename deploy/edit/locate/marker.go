@@ -91,7 +91,8 @@ func parseMarker(text []byte) (marker, error) {
 		if strings.Contains(err.Error(), "after top-level value") {
 			return marker{}, errors.New("nothing may follow the marker on its line")
 		}
-		return marker{}, fmt.Errorf("this marker is not JSON of the form that is known: %s (%w)", grammar, err)
+		return marker{}, fmt.Errorf("this marker is not JSON of the form that is known: %s (%w)",
+			grammar, err)
 	}
 	image, glob := m.split()
 	if _, err := pratique.ParseRepository(imagename.Canonical(image)); err != nil {
@@ -104,7 +105,8 @@ func parseMarker(text []byte) (marker, error) {
 	case "", writeRef, writeDigest, writeTag:
 		return m, nil
 	}
-	return marker{}, fmt.Errorf("cannot write %.128q: want %s, %s or %s", m.Write, writeRef, writeDigest, writeTag)
+	return marker{}, fmt.Errorf("cannot write %.128q: want %s, %s or %s", m.Write, writeRef,
+		writeDigest, writeTag)
 }
 
 // split returns the repository and the pattern for the tag; no pattern means every tag.
@@ -165,7 +167,8 @@ func (s suspect) site() edit.Site {
 }
 
 // forms are the words for what to write.
-var forms = map[string]edit.Form{"": edit.Ref, writeRef: edit.Ref, writeTag: edit.Tag, writeDigest: edit.Digest}
+var forms = map[string]edit.Form{"": edit.Ref, writeRef: edit.Ref, writeTag: edit.Tag,
+	writeDigest: edit.Digest}
 
 // Locate implements [edit.Locator].
 func (marked) Locate(source edit.Source) edit.Found {
@@ -190,7 +193,9 @@ func (marked) Locate(source edit.Source) edit.Found {
 		}
 		found.Sites, nodes = append(found.Sites, site), append(nodes, n)
 	}
-	where := t.Locations(slices.DeleteFunc(slices.Clone(nodes), func(n *yaml.Node) bool { return n == nil })...)
+	where := t.Locations(slices.DeleteFunc(slices.Clone(nodes), func(n *yaml.Node) bool {
+		return n == nil
+	})...)
 	for i, n := range nodes {
 		if n != nil {
 			v := &found.Sites[i].Values[0]

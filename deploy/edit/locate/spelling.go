@@ -50,9 +50,10 @@ func field(mapping *yaml.Node, name string) *yaml.Node {
 
 // strange reports whether a key is a name of an image in another spelling.
 func strange(key *yaml.Node) bool {
-	return slices.ContainsFunc([]string{keyName, keyNewName, keyNewTag, keyDigest}, func(name string) bool {
-		return means(key, name) && yamltext.Resolve(key).Value != name
-	})
+	return slices.ContainsFunc([]string{keyName, keyNewName, keyNewTag, keyDigest},
+		func(name string) bool {
+			return means(key, name) && yamltext.Resolve(key).Value != name
+		})
 }
 
 // hidden is why values that are tagged as binary are not edited.

@@ -27,7 +27,8 @@ func (yamlSyntax) Parse(ctx context.Context, content []byte) (edit.Source, error
 		return nil, &edit.Unreadable{Reason: "this file is too large to be edited: " + large.Error()}
 	case err != nil:
 		return nil, &edit.Unreadable{
-			Line: yamltext.LineIn(err), Reason: fmt.Sprintf("this file names the image but is not YAML that can be read: %v", err),
+			Line:     yamltext.LineIn(err),
+			Reason:   fmt.Sprintf("this file names the image but is not YAML that can be read: %v", err),
 			Template: bytes.Contains(content, []byte("{{")),
 		}
 	}
@@ -98,12 +99,15 @@ func (s *yamlSource) behind(form edit.Form, mapping *yaml.Node, key string) (edi
 			end = s.LineEnd(end)
 			before = s.LineBreak(end) + strings.Repeat(" ", mapping.Content[0].Column-1)
 		}
-		return edit.Value{Form: form, Line: s.LineOf(end), Slot: edit.Slot{Start: end, End: end, NewLine: !flow,
+		return edit.Value{Form: form, Line: s.LineOf(end), Slot: edit.Slot{Start: end, End: end,
+			NewLine: !flow,
 			Encode: func(value string) (string, bool) {
 				return before + key + ": " + yamltext.Encode(value), yamltext.Writable(value)
 			},
 			Set: func(value string) {
-				str := func(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s} }
+				str := func(s string) *yaml.Node {
+					return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}
+				}
 				mapping.Content = slices.Insert(mapping.Content, i+1, str(key), str(value))
 			},
 		}}, true

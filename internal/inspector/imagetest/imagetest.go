@@ -1,5 +1,5 @@
-// Package imagetest makes images on disk for tests: small ones from files given in code, and those of an OCI
-// layout.
+// Package imagetest makes images on disk for tests: small ones from files given in code, and those
+// of an OCI layout.
 package imagetest
 
 import (
@@ -26,9 +26,9 @@ import (
 	"github.com/pratique-dev/pratique/internal/layers"
 )
 
-// Files are the files of one layer, content by path. A file whose name starts with ".wh." removes another, a
-// path that ends in a slash is a directory, and a content that starts with [Symlink] or [Hardlink] is a link to
-// what follows.
+// Files are the files of one layer, content by path. A file whose name starts with ".wh." removes
+// another, a path that ends in a slash is a directory, and a content that starts with [Symlink] or
+// [Hardlink] is a link to what follows.
 type Files map[string]string
 
 // What makes a link of a file.
@@ -45,8 +45,8 @@ func repository() pratique.Repository {
 	return pratique.Repository{Registry: "registry.example:5000", Path: "team/app"}
 }
 
-// Build makes a linux/amd64 image with one layer for each argument. It lies below a directory that ends with
-// the test.
+// Build makes a linux/amd64 image with one layer for each argument. It lies below a directory that
+// ends with the test.
 func Build(t testing.TB, contents ...Files) layers.Image {
 	t.Helper()
 	return BuildAs(t, func(*v1.ConfigFile) {}, contents...)
@@ -73,10 +73,12 @@ func buildOf(t testing.TB, change func(*v1.ConfigFile), streams [][]byte) layers
 	dir := t.TempDir()
 	config := v1.ConfigFile{
 		OS: "linux", Architecture: "amd64", Created: v1.Time{Time: Created},
-		Config: v1.Config{User: "65532", Labels: map[string]string{"org.opencontainers.image.title": "small"}},
+		Config: v1.Config{User: "65532",
+			Labels: map[string]string{"org.opencontainers.image.title": "small"}},
 		RootFS: v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{}},
 	}
-	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Layers: []v1.Descriptor{}}
+	manifest := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1,
+		Layers: []v1.Descriptor{}}
 	img := layers.Image{Platform: "linux/amd64", MediaType: string(types.OCIManifestSchema1)}
 	for _, body := range streams {
 		digest := pratique.DigestOf(body)
@@ -88,7 +90,8 @@ func buildOf(t testing.TB, change func(*v1.ConfigFile), streams [][]byte) layers
 			MediaType: types.OCIUncompressedLayer, Size: int64(len(body)), Digest: hash,
 		})
 		img.Layers = append(img.Layers, layers.Layer{
-			Digest: digest, DiffID: digest, MediaType: string(types.OCIUncompressedLayer), Size: int64(len(body)), Path: path,
+			Digest: digest, DiffID: digest, MediaType: string(types.OCIUncompressedLayer),
+			Size: int64(len(body)), Path: path,
 		})
 	}
 	change(&config)
@@ -123,7 +126,8 @@ func Layout(t testing.TB, img layers.Image) string {
 	blobs := filepath.Join(dir, "blobs", "sha256")
 	must(t, os.MkdirAll(blobs, 0o700))
 	put := func(body []byte) {
-		must(t, os.WriteFile(filepath.Join(blobs, pratique.DigestOf(body).Hex()), body, 0o600)) //nolint:gosec // a digest is no path
+		must(t, os.WriteFile(filepath.Join(blobs, pratique.DigestOf(body).Hex()), body,
+			0o600)) //nolint:gosec // a digest is no path
 	}
 	put(img.Manifest)
 	put(img.Config)
@@ -132,11 +136,14 @@ func Layout(t testing.TB, img layers.Image) string {
 		must(t, err)
 		put(body)
 	}
-	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{{
-		MediaType: types.OCIManifestSchema1, Size: int64(len(img.Manifest)), Digest: v1.Hash{Algorithm: "sha256", Hex: img.Subject.Digest.Hex()},
-	}}}
+	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex,
+		Manifests: []v1.Descriptor{{
+			MediaType: types.OCIManifestSchema1, Size: int64(len(img.Manifest)),
+			Digest: v1.Hash{Algorithm: "sha256", Hex: img.Subject.Digest.Hex()},
+		}}}
 	must(t, os.WriteFile(filepath.Join(dir, "index.json"), encode(t, index), 0o600))
-	must(t, os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`),
+		0o600))
 	return dir
 }
 
@@ -146,8 +153,8 @@ func Load(t testing.TB, dir, name string) layers.Image {
 	return Unpack(t, find(t, dir, name))
 }
 
-// Single copies the image that is called name out of an OCI layout into one of its own, and returns its directory:
-// command lines take no names.
+// Single copies the image that is called name out of an OCI layout into one of its own, and returns
+// its directory: command lines take no names.
 func Single(t testing.TB, dir, name string) string {
 	t.Helper()
 	to, err := layout.Write(t.TempDir(), empty.Index)

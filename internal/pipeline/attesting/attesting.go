@@ -41,7 +41,8 @@ type Stage struct {
 // Store attaches signed objects to images in their registry. It is the part of an [oci.Store] that
 // does not read.
 type Store interface {
-	Open(ctx context.Context, s pratique.Subject, v signer.Verifier, own pratique.Identity) (oci.Session, error)
+	Open(ctx context.Context, s pratique.Subject, v signer.Verifier,
+		own pratique.Identity) (oci.Session, error)
 }
 
 // Attestations looks up what is attached; a verify.Reader does.
@@ -83,7 +84,8 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 		return err
 	}
 	if resolved == nil {
-		return pratique.Errorf(pratique.Internal, "attest "+w.Subject.String(), "the subject was never resolved")
+		return pratique.Errorf(pratique.Internal, "attest "+w.Subject.String(),
+			"the subject was never resolved")
 	}
 	// The images of an index are evaluated and signed with it. Meanwhile no other worker may do so
 	// from another report.
@@ -108,7 +110,8 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 	}
 	w.Verdict = evaluated.Digest
 	if evaluated.Verdict.Outcome != pratique.Allow {
-		return s.Complete(ctx, pratique.StageAttest, w, pratique.StateDenied, pipeline.FirstReason(evaluated.Verdict))
+		return s.Complete(ctx, pratique.StageAttest, w, pratique.StateDenied,
+			pipeline.FirstReason(evaluated.Verdict))
 	}
 	if err := s.CheckCanceled(ctx, pratique.StageAttest, w); err != nil {
 		return err
@@ -125,7 +128,8 @@ func (e newerReportError) Unwrap() error { return e.error }
 // the job is retried like any other.
 const maxRetries = 3
 
-func (s *Stage) evaluateAndAttest(ctx context.Context, w pipeline.Work, m pratique.Manifest) (pratique.Evaluated, error) {
+func (s *Stage) evaluateAndAttest(ctx context.Context, w pipeline.Work,
+	m pratique.Manifest) (pratique.Evaluated, error) {
 	if m.IsIndex() {
 		return s.evaluateAndAttestIndex(ctx, w, m)
 	}
@@ -147,7 +151,8 @@ func (s *Stage) evaluateAndAttest(ctx context.Context, w pipeline.Work, m pratiq
 	return e.Evaluated, s.attest(ctx, w, e)
 }
 
-func (s *Stage) evaluateAndAttestIndex(ctx context.Context, w pipeline.Work, m pratique.Manifest) (pratique.Evaluated, error) {
+func (s *Stage) evaluateAndAttestIndex(ctx context.Context, w pipeline.Work,
+	m pratique.Manifest) (pratique.Evaluated, error) {
 	index, err := s.evaluateIndex(ctx, w, m)
 	if err != nil {
 		return pratique.Evaluated{}, err
@@ -221,7 +226,8 @@ func (s *Stage) attest(ctx context.Context, w pipeline.Work, e evaluation) error
 	}
 	s.AtEdge(pratique.StageAttest + ":after-attach")
 	fact := pratique.Attested{
-		Verdict: e.Digest, Attestations: attached, Verifier: s.VerifierID, Notes: pipeline.Excerpts(session.Notes()),
+		Verdict: e.Digest, Attestations: attached, Verifier: s.VerifierID,
+		Notes: pipeline.Excerpts(session.Notes()),
 	}
 	for _, a := range attached {
 		if a.PredicateType == pratique.PredicateVSA {
@@ -247,7 +253,8 @@ func (s *Stage) checkReports(ctx context.Context, e evaluation) error {
 		return err
 	}
 	if last == nil || last.Report != e.scanned.Report {
-		return newerReportError{pratique.Errorf(pratique.Unavailable, "attest "+e.subject.String(), "a newer report was recorded while the image was evaluated")}
+		return newerReportError{pratique.Errorf(pratique.Unavailable, "attest "+e.subject.String(),
+			"a newer report was recorded while the image was evaluated")}
 	}
 	return nil
 }
@@ -264,7 +271,8 @@ func (s *Stage) RecordFailure(ctx context.Context, f pipeline.Failure) error {
 			return s.Complete(ctx, f.Stage, w, pratique.StateFailed, detail)
 		}
 		w.Verdict = last.Digest
-		detail = pipeline.FirstReason(last.Verdict) + "; the registry does not show the denial yet: " + detail
+		detail = pipeline.FirstReason(last.Verdict) +
+			"; the registry does not show the denial yet: " + detail
 		return s.Complete(ctx, f.Stage, w, pratique.StateDenied, detail)
 	})
 }
@@ -289,7 +297,8 @@ func (s *Stage) vsa(ctx context.Context, e evaluation, envelopes []signer.Signed
 		Version: map[string]string{"pratique": s.Version},
 	}
 	for i, envelope := range envelopes {
-		in.Inputs = append(in.Inputs, attest.Resource{URI: evidencePredicates[i], Digest: envelope.Payload()})
+		in.Inputs = append(in.Inputs, attest.Resource{URI: evidencePredicates[i],
+			Digest: envelope.Payload()})
 	}
 	statement, err := attest.NewVSA(in)
 	if err != nil {

@@ -22,7 +22,8 @@ type Denials struct {
 	Batches pipeline.Batches
 	// Pending lists at most limit pending denials after a subject. The zero subject is before all.
 	// Next is the subject to continue after, zero at the end.
-	Pending func(after pratique.Subject, limit int) (all []pratique.PendingDenial, next pratique.Subject, err error)
+	Pending func(after pratique.Subject, limit int) (all []pratique.PendingDenial,
+		next pratique.Subject, err error)
 	// Interval is the time between two looks at the pending denials.
 	Interval time.Duration
 	Now      func() time.Time
@@ -45,7 +46,8 @@ func (d *Denials) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	for {
 		if err := d.Retry(ctx); err != nil && ctx.Err() == nil {
-			d.Log.LogAttrs(ctx, slog.LevelWarn, "pending denials cannot be retried", slog.String("error", err.Error()))
+			d.Log.LogAttrs(ctx, slog.LevelWarn, "pending denials cannot be retried",
+				slog.String("error", err.Error()))
 		}
 		select {
 		case <-ticker.C:
@@ -63,7 +65,9 @@ func (d *Denials) Retry(ctx context.Context) error {
 		return err
 	}
 	now := d.Now().UTC()
-	maps.DeleteFunc(d.tried, func(_ pratique.Subject, last time.Time) bool { return now.Sub(last) >= maxPause })
+	maps.DeleteFunc(d.tried, func(_ pratique.Subject, last time.Time) bool {
+		return now.Sub(last) >= maxPause
+	})
 	enqueued := map[pratique.Subject]time.Time{}
 	var jobs []pratique.Message
 	for _, p := range all {
@@ -84,7 +88,8 @@ func (d *Denials) Retry(ctx context.Context) error {
 		if p.Contradicted {
 			message = "an index is allowed, and an image in it is denied; the index is evaluated again"
 		}
-		d.Log.LogAttrs(ctx, slog.LevelError, message, slog.String("subject", p.Subject.String()), slog.Time("deniedAt", p.Since))
+		d.Log.LogAttrs(ctx, slog.LevelError, message, slog.String("subject", p.Subject.String()),
+			slog.Time("deniedAt", p.Since))
 	}
 	if len(jobs) > 0 {
 		if err := d.Batches.PublishBatch(ctx, pratique.StageAttest, jobs); err != nil {
@@ -106,7 +111,8 @@ func job(p pratique.PendingDenial, now time.Time) (pratique.Message, error) {
 	ref.Digest = p.Pushed.Digest
 	e := pratique.Event{
 		ID:  pratique.EventID(SourceDenial, ref, now.Format(time.RFC3339)),
-		Ref: ref, Source: SourceDenial, Priority: pratique.PriorityRescan, OccurredAt: p.Push.PushedAt(), ReceivedAt: now,
+		Ref: ref, Source: SourceDenial, Priority: pratique.PriorityRescan,
+		OccurredAt: p.Push.PushedAt(), ReceivedAt: now,
 		RefreshOnly: p.Push.RefreshOnly,
 	}
 	return pipeline.Work{Event: e, Subject: p.Pushed}.Message(pratique.StageAttest)

@@ -25,7 +25,8 @@ type evaluation struct {
 }
 
 // evaluateIndex decides about every image of an index. The index gets the worst verdict.
-func (s *Stage) evaluateIndex(ctx context.Context, w pipeline.Work, m pratique.Manifest) (evaluation, error) {
+func (s *Stage) evaluateIndex(ctx context.Context, w pipeline.Work,
+	m pratique.Manifest) (evaluation, error) {
 	index := evaluation{subject: m.Subject}
 	var decisions []pratique.PlatformDecision
 	var inputs []pratique.Input
@@ -43,7 +44,8 @@ func (s *Stage) evaluateIndex(ctx context.Context, w pipeline.Work, m pratique.M
 		inputs = append(inputs, pratique.Input{Kind: "verdict", Digest: e.Digest})
 		index.children = append(index.children, e)
 	}
-	v := pratique.Verdict{Subject: m.Subject, Profile: s.Policy.ID(), EvaluatedAt: s.Now().UTC(), Inputs: inputs}
+	v := pratique.Verdict{Subject: m.Subject, Profile: s.Policy.ID(), EvaluatedAt: s.Now().UTC(),
+		Inputs: inputs}
 	d, verdicts, err := s.Policy.Worst(decisions, m.Uninspected)
 	if err != nil {
 		return index, err
@@ -63,7 +65,8 @@ func (s *Stage) load(ctx context.Context, subject pratique.Subject) (evaluation,
 		return evaluation{}, err
 	}
 	if inspected == nil || scanned == nil || scanned.Inventory != inspected.Inventory {
-		return evaluation{}, pratique.Errorf(pratique.Internal, "evaluate "+subject.String(), "the image is not inspected and scanned")
+		return evaluation{}, pratique.Errorf(pratique.Internal, "evaluate "+subject.String(),
+			"the image is not inspected and scanned")
 	}
 	e := evaluation{subject: subject, inspected: inspected, scanned: scanned}
 	e.report, err = s.recorded().Report(ctx, *scanned)
@@ -94,12 +97,14 @@ func (s *Stage) evaluate(ctx context.Context, w pipeline.Work, e *evaluation) er
 		Subject: e.subject, Outcome: decision.Outcome, Reasons: decision.Reasons, Notes: decision.Notes,
 		Profile: s.Policy.ID(), EvaluatedAt: now,
 		Inputs: []pratique.Input{
-			{Kind: "report", Digest: e.scanned.Report}, {Kind: "inventory", Digest: e.inspected.Inventory},
+			{Kind: "report", Digest: e.scanned.Report},
+			{Kind: "inventory", Digest: e.inspected.Inventory},
 			{Kind: "spdx", Digest: e.inspected.SPDX}, {Kind: "cyclonedx", Digest: e.inspected.CycloneDX},
 		},
 	}
 	if extras != nil {
-		verdict.Inputs = append(verdict.Inputs, pratique.Input{Kind: "extras", Digest: e.inspected.Extras})
+		verdict.Inputs = append(verdict.Inputs, pratique.Input{Kind: "extras",
+			Digest: e.inspected.Extras})
 	}
 	return s.recordVerdict(ctx, w, e, verdict, decision)
 }
@@ -140,7 +145,8 @@ func (s *Stage) readJSON(ctx context.Context, op string, d pratique.Digest, into
 // the error is returned by attest, which withdraws it again.
 //
 // The document has all reasons and notes. The fact has those that the policy chose.
-func (s *Stage) recordVerdict(ctx context.Context, w pipeline.Work, e *evaluation, v pratique.Verdict, d pratique.Decision) error {
+func (s *Stage) recordVerdict(ctx context.Context, w pipeline.Work, e *evaluation,
+	v pratique.Verdict, d pratique.Decision) error {
 	if v.Outcome != pratique.Allow {
 		e.withdrawErr = s.withdraw(ctx, e)
 	}
@@ -148,7 +154,8 @@ func (s *Stage) recordVerdict(ctx context.Context, w pipeline.Work, e *evaluatio
 	if err != nil {
 		return err
 	}
-	if last != nil && w.Round == 0 && s.isFresh(last.Verdict, v.EvaluatedAt) && sameVerdict(v, last.Verdict) {
+	if last != nil && w.Round == 0 && s.isFresh(last.Verdict, v.EvaluatedAt) &&
+		sameVerdict(v, last.Verdict) {
 		e.Evaluated = *last
 		return nil
 	}
@@ -194,5 +201,6 @@ func (s *Stage) isFresh(v pratique.Verdict, now time.Time) bool {
 // sameVerdict compares all but the time.
 func sameVerdict(a, b pratique.Verdict) bool {
 	return a.Outcome == b.Outcome && a.Profile == b.Profile && slices.Equal(a.Reasons, b.Reasons) &&
-		slices.Equal(a.Notes, b.Notes) && slices.Equal(a.Inputs, b.Inputs) && slices.Equal(a.Children, b.Children)
+		slices.Equal(a.Notes, b.Notes) && slices.Equal(a.Inputs, b.Inputs) &&
+		slices.Equal(a.Children, b.Children)
 }

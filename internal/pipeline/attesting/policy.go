@@ -14,7 +14,8 @@ type Policy interface {
 	Evaluate(ctx context.Context, e Evidence) (pratique.Decision, error)
 	// Worst combines the decisions about the platforms of an index. Each platform that could not be
 	// inspected is a denial.
-	Worst(all []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision, []pratique.ChildVerdict, error)
+	Worst(all []pratique.PlatformDecision, uninspected []pratique.Uninspected) (pratique.Decision,
+		[]pratique.ChildVerdict, error)
 }
 
 // Evidence is all that a policy sees. Two pushes of one digest differ in nothing but the time.

@@ -90,10 +90,12 @@ func (p *preparation) stop() {
 
 // evidencePredicates are the statements about a platform image, in the order in which they are
 // signed.
-var evidencePredicates = []string{pratique.PredicateSPDX, pratique.PredicateCycloneDX, pratique.PredicateVulnerability}
+var evidencePredicates = []string{pratique.PredicateSPDX, pratique.PredicateCycloneDX,
+	pratique.PredicateVulnerability}
 
 // builders make the statements about a platform image.
-func (s *Stage) builders(w pipeline.Work, e evaluation) map[string]func(ctx context.Context) (pratique.Statement, error) {
+func (s *Stage) builders(w pipeline.Work,
+	e evaluation) map[string]func(ctx context.Context) (pratique.Statement, error) {
 	return map[string]func(ctx context.Context) (pratique.Statement, error){
 		pratique.PredicateSPDX: func(ctx context.Context) (pratique.Statement, error) {
 			spdx, err := s.recorded().Get(ctx, e.inspected.SPDX)
@@ -111,7 +113,8 @@ func (s *Stage) builders(w pipeline.Work, e evaluation) map[string]func(ctx cont
 		},
 		pratique.PredicateVulnerability: func(context.Context) (pratique.Statement, error) {
 			return attest.Vulnerability(attest.VulnerabilityInput{
-				Subject: e.subject, Report: e.report, StartedAt: e.scanned.StartedAt, Builder: s.VerifierID, Event: w.Event.ID,
+				Subject: e.subject, Report: e.report, StartedAt: e.scanned.StartedAt,
+				Builder: s.VerifierID, Event: w.Event.ID,
 			})
 		},
 	}

@@ -80,8 +80,9 @@ func (i image) files(target string) map[string]bool {
 type comparison struct {
 	place       *pratique.Place  // the first place that names the digest, nil if there is none
 	conflicting []pratique.Place // places that ask for the image and name another
-	unreadable  []string         // files to which the image was written, and of which no readable place names it
-	tagOnly     bool             // a place without a digest names one of the image's tags
+	// files to which the image was written, and of which no readable place names it
+	unreadable []string
+	tagOnly    bool // a place without a digest names one of the image's tags
 }
 
 func (c comparison) holds() bool {
@@ -104,7 +105,9 @@ func compare(t pratique.TargetPlaces, i image, images []image) comparison {
 	}
 	for _, p := range t.Places {
 		switch {
-		case naming[p.Path] && p.Digest.IsZero(), p.Digest == i.Subject.Digest, !i.hasTagFor(p), holdsMovedTag(t, p, i, images):
+		case naming[p.Path] &&
+			p.Digest.IsZero(), p.Digest == i.Subject.Digest, !i.hasTagFor(p), holdsMovedTag(t, p, i,
+			images):
 		case !p.Digest.IsZero(), written[p.Path]:
 			c.conflicting = append(c.conflicting, p)
 		}
@@ -145,7 +148,9 @@ func holdsMovedTag(t pratique.TargetPlaces, p pratique.Place, i image, images []
 // correction is the fact that corrects what is known of an image in a target, nil if that is right.
 func correction(t pratique.TargetPlaces, i image, images []image) pratique.Body {
 	deployed := i.isIn(t.Target)
-	drifted := slices.ContainsFunc(i.Drifted, func(d pratique.Drifted) bool { return d.Target == t.Target })
+	drifted := slices.ContainsFunc(i.Drifted, func(d pratique.Drifted) bool {
+		return d.Target == t.Target
+	})
 	if !deployed && !drifted {
 		return nil
 	}
@@ -155,7 +160,8 @@ func correction(t pratique.TargetPlaces, i image, images []image) pratique.Body 
 		return driftedFact(t, c, images)
 	case drifted && c.place != nil && c.holds():
 		return &pratique.Commit{
-			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tag: pratique.Excerpt(c.place.Tag, maxField),
+			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tag: pratique.Excerpt(c.place.Tag,
+				maxField),
 			ID: c.place.Since, At: c.place.SinceAt,
 		}
 	}
@@ -170,19 +176,23 @@ func driftedFact(t pratique.TargetPlaces, c comparison, images []image) *pratiqu
 	}
 	d := &pratique.Drifted{
 		Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tip: t.Tip, State: pratique.StateReverted,
-		Detail: "no file of the target names the image any longer", Places: slices.Clone(places[:min(len(places), pratique.MaxPlaces)]),
+		Detail: "no file of the target names the image any longer",
+		Places: slices.Clone(places[:min(len(places), pratique.MaxPlaces)]),
 	}
 	for n := range d.Places {
 		d.Places[n].Path = pipeline.ExcerptPath(d.Places[n].Path)
 	}
 	switch {
 	case len(c.conflicting) == 0 && len(c.unreadable) > 0:
-		d.Detail = "it was written to a place that cannot be read now: " + pipeline.Excerpt(c.unreadable[0])
+		d.Detail = "it was written to a place that cannot be read now: " +
+			pipeline.Excerpt(c.unreadable[0])
 	case len(c.conflicting) == 0 && len(t.Problems) > 0:
-		d.Detail = "no readable place names the image any longer, and this one cannot be read: " + pipeline.Excerpt(t.Problems[0].String())
+		d.Detail = "no readable place names the image any longer, and this one cannot be read: " +
+			pipeline.Excerpt(t.Problems[0].String())
 	case len(places) > 0:
 		p := places[0]
-		d.Detail = fmt.Sprintf("Git holds %s in %s, line %d", valueAt(t.Repository, p), pipeline.ExcerptPath(p.Path), p.Line)
+		d.Detail = fmt.Sprintf("Git holds %s in %s, line %d", valueAt(t.Repository, p),
+			pipeline.ExcerptPath(p.Path), p.Line)
 		if at := p.Object.At(p.Field); at != "" {
 			d.Detail += " (" + pipeline.ExcerptPath(at) + ")"
 		}

@@ -60,7 +60,8 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 		return err
 	} else if last != nil && last.Verdict.Outcome != pratique.Allow {
 		w.Verdict = last.Digest
-		return s.Complete(ctx, pratique.StageDeploy, w, pratique.StateDenied, pipeline.FirstReason(last.Verdict))
+		return s.Complete(ctx, pratique.StageDeploy, w, pratique.StateDenied,
+			pipeline.FirstReason(last.Verdict))
 	}
 	if err := s.checkChildren(ctx, w.Subject); pratique.KindOf(err) == pratique.Stale {
 		return s.attestAgain(ctx, w, err)
@@ -113,7 +114,8 @@ func (s *Stage) write(ctx context.Context, w pipeline.Work) error {
 	// verified.
 	out, err := s.Gate.Deploy(ctx, w.Target, pratique.Change{
 		Subject: w.Subject, Tag: w.Event.Ref.Tag, Event: w.Event.ID, PushedAt: w.Event.PushedAt(),
-		Asked: w.Event.Source == pratique.SourceSubmission, RefreshOnly: w.Event.RefreshOnly, AllowOlder: w.Event.AllowOlder,
+		Asked: w.Event.Source == pratique.SourceSubmission, RefreshOnly: w.Event.RefreshOnly,
+		AllowOlder: w.Event.AllowOlder,
 	})
 	s.AtEdge(pratique.StageDeploy + ":after-commit")
 	// Some places may have been written although another could not be. The commit is recorded in any
@@ -138,7 +140,8 @@ func (s *Stage) write(ctx context.Context, w pipeline.Work) error {
 	if err != nil {
 		return err
 	}
-	return s.recordAnswer(ctx, w, pratique.Answered{State: out.State, Detail: out.Detail, Problems: excerptOfProblems(out.Problems)})
+	return s.recordAnswer(ctx, w, pratique.Answered{State: out.State, Detail: out.Detail,
+		Problems: excerptOfProblems(out.Problems)})
 }
 
 // isRefused reports whether the gate refused the summary: it names another profile or verifier id,
@@ -202,7 +205,8 @@ func (s *Stage) checkChildren(ctx context.Context, index pratique.Subject) error
 			return err
 		}
 		if last != nil && last.Verdict.Outcome != pratique.Allow {
-			return pratique.Errorf(pratique.Stale, "deploy "+index.String(), "its image %s for %s has been denied since", c.Digest, c.Platform)
+			return pratique.Errorf(pratique.Stale, "deploy "+index.String(),
+				"its image %s for %s has been denied since", c.Digest, c.Platform)
 		}
 	}
 	return nil

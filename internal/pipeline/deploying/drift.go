@@ -60,7 +60,8 @@ func (d *Drift) Check(ctx context.Context) (recorded int, err error) {
 		}
 		for _, t := range targets {
 			if t.Failure != "" {
-				failed = append(failed, pratique.Errorf(pratique.Unavailable, "read target "+t.Target, "%s", t.Failure))
+				failed = append(failed, pratique.Errorf(pratique.Unavailable, "read target "+
+					t.Target, "%s", t.Failure))
 				continue
 			}
 			n, err := d.compare(ctx, t, images[t.Repository])
@@ -73,7 +74,8 @@ func (d *Drift) Check(ctx context.Context) (recorded int, err error) {
 }
 
 // compare compares one image repository in one target.
-func (d *Drift) compare(ctx context.Context, t pratique.TargetPlaces, images []image) (recorded int, err error) {
+func (d *Drift) compare(ctx context.Context, t pratique.TargetPlaces,
+	images []image) (recorded int, err error) {
 	for _, i := range images {
 		body := correction(t, i, images)
 		if body == nil {

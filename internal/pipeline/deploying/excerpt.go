@@ -18,7 +18,8 @@ func excerptOfCommit(c pratique.Commit) pratique.Commit {
 	c.MoreFiles += len(c.Files) - len(files)
 	c.Files = nil
 	for _, f := range files {
-		f.Path, f.Old, f.New = pipeline.ExcerptPath(f.Path), pipeline.ExcerptPath(f.Old), pipeline.ExcerptPath(f.New)
+		f.Path, f.Old, f.New = pipeline.ExcerptPath(f.Path), pipeline.ExcerptPath(f.Old),
+			pipeline.ExcerptPath(f.New)
 		f.Field = pratique.Excerpt(f.Field, maxField)
 		c.Files = append(c.Files, f)
 	}
@@ -33,7 +34,8 @@ func excerptOfProblems(problems []deploy.TargetProblem) []pratique.PlaceProblem 
 		for _, p := range problems {
 			if p.Waits == waits && len(all) < pratique.MaxProblems {
 				all = append(all, pratique.PlaceProblem{Target: p.Target, Problem: pratique.Problem{
-					Path: pipeline.ExcerptPath(p.Path), Line: p.Line, Reason: pipeline.ExcerptPath(p.Reason),
+					Path: pipeline.ExcerptPath(p.Path), Line: p.Line,
+					Reason: pipeline.ExcerptPath(p.Reason),
 				}})
 			}
 		}

@@ -88,8 +88,8 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 	}
 	w.Subject = m.Subject
 	if w.Round == 0 {
-		// A message whose acknowledgement was lost is redelivered, perhaps after its event has ended.
-		// Another fact would reopen the event for ever.
+		// A message whose acknowledgement was lost is redelivered, perhaps after its event has
+		// ended. Another fact would reopen the event for ever.
 		if _, over, err := s.Facts.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
 			return err
 		}
@@ -194,7 +194,8 @@ func (s *Stage) parse(ctx context.Context, image pratique.Subject) (pratique.Ins
 
 // currentInspection is the last inspection of an image, nil if the image has to be inspected, for
 // the first time or again.
-func (s *Stage) currentInspection(ctx context.Context, w pipeline.Work, image pratique.Subject) (*pratique.Inspected, error) {
+func (s *Stage) currentInspection(ctx context.Context, w pipeline.Work,
+	image pratique.Subject) (*pratique.Inspected, error) {
 	i, err := pipeline.Newest[pratique.Inspected](ctx, s.Facts, image)
 	if err != nil || i == nil || w.Round > 0 {
 		return nil, err
@@ -203,7 +204,8 @@ func (s *Stage) currentInspection(ctx context.Context, w pipeline.Work, image pr
 	if s.JavaDatabase != nil {
 		java = s.JavaDatabase()
 	}
-	if i.Scanner != s.Scanner || i.JavaDatabase != java || i.Inventory.IsZero() || i.Compared == nil || !slices.Equal(i.ExtraKinds, s.Extras) {
+	if i.Scanner != s.Scanner || i.JavaDatabase != java || i.Inventory.IsZero() ||
+		i.Compared == nil || !slices.Equal(i.ExtraKinds, s.Extras) {
 		return nil, nil
 	}
 	return i, nil
@@ -211,10 +213,13 @@ func (s *Stage) currentInspection(ctx context.Context, w pipeline.Work, image pr
 
 // store stores the documents of an inspection, and returns its fact. The last document of the
 // inventory is its header.
-func (s *Stage) store(ctx context.Context, r pratique.Inspection, inventory []scanner.Document, started time.Time) (*pratique.Inspected, error) {
+func (s *Stage) store(ctx context.Context, r pratique.Inspection, inventory []scanner.Document,
+	started time.Time) (*pratique.Inspected, error) {
 	fact := pratique.Inspected{
-		Image: r.Image, Packages: r.Inventory.Packages(), Scanner: r.Inventory.Scanner, Generator: r.Generator, StartedAt: started,
-		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: &r.Compared, Inventory: inventory[len(inventory)-1].Digest,
+		Image: r.Image, Packages: r.Inventory.Packages(), Scanner: r.Inventory.Scanner,
+		Generator: r.Generator, StartedAt: started,
+		JavaDatabase: r.JavaDatabase, JavaUpdatedAt: r.JavaUpdatedAt, Compared: &r.Compared,
+		Inventory: inventory[len(inventory)-1].Digest,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return pipeline.PutAll(ctx, s.Documents, inventory) })
@@ -242,7 +247,8 @@ func (s *Stage) storeExtras(ctx context.Context, found *pratique.Extras, fact *p
 		fact.ExtraKinds, fact.ExtraCounts = found.Kinds, found.Counts()
 	}
 	if !slices.Equal(fact.ExtraKinds, s.Extras) {
-		return pratique.Errorf(pratique.Internal, "inspect image", "%v were asked for, %v were looked for", s.Extras, fact.ExtraKinds)
+		return pratique.Errorf(pratique.Internal, "inspect image",
+			"%v were asked for, %v were looked for", s.Extras, fact.ExtraKinds)
 	}
 	if found == nil {
 		return nil

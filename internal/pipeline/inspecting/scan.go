@@ -12,7 +12,8 @@ import (
 // Matcher matches package lists against a database, in processes of its own. It returns a report
 // for each list, in their order.
 type Matcher interface {
-	Match(ctx context.Context, lists []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error)
+	Match(ctx context.Context, lists []pratique.Inventory,
+		db scanner.DatabaseDir) ([]pratique.Report, error)
 }
 
 // Memo remembers the findings of a package list and a database, all by their digests.
@@ -47,7 +48,8 @@ func (s *Stage) withUnstored(docs []scanner.Document) unstored {
 // recordScanned records the result of a scan, nil if there is nothing new. If the database has
 // changed meanwhile, the image is scanned again: the rescan for the new database may be over, and
 // would miss this report.
-func (s *Stage) recordScanned(ctx context.Context, w pipeline.Work, image pratique.Subject, scanned *pratique.Scanned) error {
+func (s *Stage) recordScanned(ctx context.Context, w pipeline.Work, image pratique.Subject,
+	scanned *pratique.Scanned) error {
 	for scanned != nil {
 		db, err := s.Database()
 		if err != nil {
@@ -65,14 +67,16 @@ func (s *Stage) recordScanned(ctx context.Context, w pipeline.Work, image pratiq
 
 // scan matches an image's inventory against the database in use, and stores the report. It returns
 // nil if the last report on the image is of that inventory and database.
-func (s *Stage) scan(ctx context.Context, w pipeline.Work, image pratique.Subject, inventory pratique.Digest, from scanner.Documents) (*pratique.Scanned, error) {
+func (s *Stage) scan(ctx context.Context, w pipeline.Work, image pratique.Subject,
+	inventory pratique.Digest, from scanner.Documents) (*pratique.Scanned, error) {
 	db, err := s.Database()
 	if err != nil {
 		return nil, err
 	}
 	if last, err := pipeline.Newest[pratique.Scanned](ctx, s.Facts, image); err != nil {
 		return nil, err
-	} else if last != nil && w.Round == 0 && last.Inventory == inventory && last.Database.Digest == db.Digest {
+	} else if last != nil && w.Round == 0 && last.Inventory == inventory &&
+		last.Database.Digest == db.Digest {
 		return nil, nil
 	}
 	started := s.Now().UTC()
@@ -84,7 +88,8 @@ func (s *Stage) scan(ctx context.Context, w pipeline.Work, image pratique.Subjec
 	if err != nil {
 		return nil, err
 	}
-	report := pratique.Report{Scanner: s.Scanner, Inventory: inventory, Database: db.Database, OS: header.OS}
+	report := pratique.Report{Scanner: s.Scanner, Inventory: inventory, Database: db.Database,
+		OS: header.OS}
 	digests := make([]pratique.Digest, len(results))
 	var documents []scanner.Document
 	for i, r := range results {
@@ -114,7 +119,8 @@ type listResult struct {
 }
 
 // findings returns the findings of each list. It matches only those that the memo does not know.
-func (s *Stage) findings(ctx context.Context, w pipeline.Work, from scanner.Documents, lists []pratique.Digest, db scanner.DatabaseDir) ([]listResult, error) {
+func (s *Stage) findings(ctx context.Context, w pipeline.Work, from scanner.Documents,
+	lists []pratique.Digest, db scanner.DatabaseDir) ([]listResult, error) {
 	results := make([]listResult, len(lists))
 	var missing []pratique.Digest
 	for i, list := range lists {
@@ -155,7 +161,8 @@ func (s *Stage) findings(ctx context.Context, w pipeline.Work, from scanner.Docu
 }
 
 // matchLists matches lists in one request.
-func matchLists(ctx context.Context, from scanner.Documents, m Matcher, lists []pratique.Digest, db scanner.DatabaseDir) ([]listResult, error) {
+func matchLists(ctx context.Context, from scanner.Documents, m Matcher, lists []pratique.Digest,
+	db scanner.DatabaseDir) ([]listResult, error) {
 	all := make([]pratique.Inventory, len(lists))
 	for i, d := range lists {
 		list, err := scanner.LoadList(ctx, from, d)
@@ -169,7 +176,8 @@ func matchLists(ctx context.Context, from scanner.Documents, m Matcher, lists []
 		return nil, err
 	}
 	if len(reports) != len(lists) {
-		return nil, pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d lists", len(reports), len(lists))
+		return nil, pratique.Errorf(pratique.Internal, "match inventory", "%d reports on %d lists",
+			len(reports), len(lists))
 	}
 	out := make([]listResult, len(lists))
 	for i, r := range reports {

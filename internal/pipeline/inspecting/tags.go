@@ -35,7 +35,8 @@ func (s *Stage) publishTags(ctx context.Context, w pipeline.Work) error {
 		return err
 	}
 	if len(tags) == 0 {
-		return s.Complete(ctx, pratique.StageInspect, w, pratique.StateIgnored, "the sender named no tag, and no tag names this digest")
+		return s.Complete(ctx, pratique.StageInspect, w, pratique.StateIgnored,
+			"the sender named no tag, and no tag names this digest")
 	}
 	events := make([]pratique.Event, len(tags))
 	for i, tag := range tags {
@@ -46,7 +47,8 @@ func (s *Stage) publishTags(ctx context.Context, w pipeline.Work) error {
 	if err := s.Publish(ctx, events); err != nil {
 		return err
 	}
-	return s.Complete(ctx, pratique.StageInspect, w, pratique.StateIgnored, "the sender named no tag; accepted as a push of "+firstTags(tags))
+	return s.Complete(ctx, pratique.StageInspect, w, pratique.StateIgnored,
+		"the sender named no tag; accepted as a push of "+firstTags(tags))
 }
 
 // firstTags lists the first tags, and counts the others.
@@ -78,7 +80,8 @@ func (s *Stage) confirmTag(ctx context.Context, w *pipeline.Work) error {
 	case err != nil:
 		return err
 	case tagged != submitted:
-		w.Unconfirmed = fmt.Sprintf("the tag %s names %s; only the submitted digest was evaluated", ref.Tag, tagged)
+		w.Unconfirmed = fmt.Sprintf("the tag %s names %s; only the submitted digest was evaluated",
+			ref.Tag, tagged)
 	default:
 		return nil
 	}

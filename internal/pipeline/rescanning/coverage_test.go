@@ -9,11 +9,13 @@ import (
 )
 
 func unmatched(reason pratique.UnmatchedReason) *pratique.Coverage {
-	return &pratique.Coverage{Unmatched: []pratique.Unmatched{{Class: pratique.ClassLanguage, Type: "x", Packages: 6, Reason: reason}}}
+	return &pratique.Coverage{Unmatched: []pratique.Unmatched{{Class: pratique.ClassLanguage,
+		Type: "x", Packages: 6, Reason: reason}}}
 }
 
-// TestCoverageAfterARescan is that of a full match: it stays where a list is matched in pieces, since the delta would
-// have said if it changed, and it is found out where the whole list is, also if what was found stays the same.
+// TestCoverageAfterARescan is that of a full match: it stays where a list is matched in pieces,
+// since the delta would have said if it changed, and it is found out where the whole list is, also
+// if what was found stays the same.
 func TestCoverageAfterARescan(t *testing.T) {
 	before, now := unmatched(pratique.UnmatchedUnsupported), unmatched(pratique.UnmatchedNoAdvisories)
 	for name, test := range map[string]struct {
@@ -27,7 +29,8 @@ func TestCoverageAfterARescan(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, lists := builds(t, 2)
 			for i, list := range lists {
-				docs, err := scanner.FindingsDocuments(pratique.Report{Findings: c.findIn(list), Coverage: before})
+				docs, err := scanner.FindingsDocuments(pratique.Report{Findings: c.findIn(list),
+					Coverage: before})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -42,7 +45,8 @@ func TestCoverageAfterARescan(t *testing.T) {
 			c.cover = func(pratique.Inventory) *pratique.Coverage { return now }
 			c.run()
 			for i, list := range lists {
-				want, err := scanner.FindingsDocuments(pratique.Report{Findings: c.findIn(list), Coverage: test.want})
+				want, err := scanner.FindingsDocuments(pratique.Report{Findings: c.findIn(list),
+					Coverage: test.want})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -40,8 +40,8 @@ func (s *Rescan) match(ctx context.Context, lists []rescan.List, db scanner.Data
 	return nil
 }
 
-// matchLists matches lists in one request. If the request fails because of a list, the lists are matched
-// one by one, so that only that list fails.
+// matchLists matches lists in one request. If the request fails because of a list, the lists are
+// matched one by one, so that only that list fails.
 func (b batch) matchLists(ctx context.Context, lists []rescan.List, results []rescan.ListResult) error {
 	err := b.request(ctx, lists, results)
 	if err == nil || isTransient(ctx, err) {
@@ -67,7 +67,8 @@ func (b batch) matchLists(ctx context.Context, lists []rescan.List, results []re
 }
 
 // request matches lists in one request, and stores the findings.
-func (b batch) request(ctx context.Context, lists []rescan.List, results []rescan.ListResult) (err error) {
+func (b batch) request(ctx context.Context, lists []rescan.List,
+	results []rescan.ListResult) (err error) {
 	defer pratique.Caught(pratique.Corrupt, "match list", &err)
 	change := b.change
 	if change != nil && change.To != b.db.Digest {
@@ -96,7 +97,8 @@ func (b batch) request(ctx context.Context, lists []rescan.List, results []resca
 		if found.Difference != nil {
 			b.comparisons.Put(l.Findings, found.Digest, *found.Difference)
 		}
-		results[i] = rescan.ListResult{ID: l.ID, Findings: found.Digest, Vulnerabilities: found.Vulnerabilities}
+		results[i] = rescan.ListResult{ID: l.ID, Findings: found.Digest,
+			Vulnerabilities: found.Vulnerabilities}
 	}
 	return nil
 }

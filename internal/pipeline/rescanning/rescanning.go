@@ -36,8 +36,8 @@ type Rescan struct {
 	Ready func(ctx context.Context) (bool, error)
 	// Requests is how many requests the matcher gets at a time. The rest of it is left to pushes.
 	Requests int
-	// Isolated, if set, marks a request that failed because a process died. It is repeated in a fresh
-	// process.
+	// Isolated, if set, marks a request that failed because a process died. It is repeated in a
+	// fresh process.
 	Isolated func(ctx context.Context) context.Context
 	// Interval is the time between two looks for a new database, or for other work.
 	Interval time.Duration
@@ -52,7 +52,8 @@ type Rescan struct {
 // Matcher matches package lists against a database, in processes of its own. It returns a report
 // for each list, in their order.
 type Matcher interface {
-	Match(ctx context.Context, lists []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error)
+	Match(ctx context.Context, lists []pratique.Inventory,
+		db scanner.DatabaseDir) ([]pratique.Report, error)
 }
 
 // Lists are the package lists that the inventory projection knows, and those to be matched again.
@@ -96,7 +97,8 @@ func (s *Rescan) Run(ctx context.Context) error {
 		case err != nil:
 			failures++
 			wait = backoff.Backoff{Min: 2 * s.Interval, Max: time.Minute}.Delay(failures, 0)
-			s.Log.LogAttrs(ctx, slog.LevelWarn, "rescan interrupted", slog.String("error", err.Error()), slog.Duration("retryIn", wait))
+			s.Log.LogAttrs(ctx, slog.LevelWarn, "rescan interrupted",
+				slog.String("error", err.Error()), slog.Duration("retryIn", wait))
 		default:
 			failures = 0
 		}
@@ -143,15 +145,20 @@ func (s *Rescan) step(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	s.change = nil
-	s.Log.LogAttrs(ctx, slog.LevelInfo, "rescan finished", append(describe(p), slog.Int("matched", p.Matched), slog.Int("failed", p.Failed),
-		slog.Int("touched", p.Touched), slog.Int("changed", p.Changed), slog.Int("newlyAffected", p.NewlyAffected), slog.Int("setAside", p.SetAside), slog.Duration("duration", p.FinishedAt.Sub(p.StartedAt)))...)
+	s.Log.LogAttrs(ctx, slog.LevelInfo, "rescan finished",
+		append(describe(p), slog.Int("matched", p.Matched), slog.Int("failed", p.Failed),
+			slog.Int("touched", p.Touched), slog.Int("changed", p.Changed),
+			slog.Int("newlyAffected", p.NewlyAffected), slog.Int("setAside", p.SetAside),
+			slog.Duration("duration", p.FinishedAt.Sub(p.StartedAt)))...)
 	return false, nil
 }
 
 func describe(p pratique.Rescan) []slog.Attr {
 	attrs := []slog.Attr{
-		slog.String("from", p.From.String()), slog.String("to", p.To.Digest.String()), slog.Int("names", p.Names),
-		slog.Int("vulnerabilities", p.Vulnerabilities), slog.Int("lists", p.Lists), slog.Int("affected", p.Affected),
+		slog.String("from", p.From.String()), slog.String("to", p.To.Digest.String()),
+		slog.Int("names", p.Names),
+		slog.Int("vulnerabilities", p.Vulnerabilities), slog.Int("lists", p.Lists),
+		slog.Int("affected", p.Affected),
 	}
 	if p.Everything != "" {
 		attrs = append(attrs, slog.String("fullRescan", p.Everything))

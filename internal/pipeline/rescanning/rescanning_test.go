@@ -19,8 +19,9 @@ import (
 	"github.com/pratique-dev/pratique/scanner/rescan"
 )
 
-// inventory is a rescan of one list each for some packages, all in one image, whose neighbours can fail. It is the
-// inventory as far as the order of things is concerned: what is asked, and matched, and when.
+// inventory is a rescan of one list each for some packages, all in one image, whose neighbours can
+// fail. It is the inventory as far as the order of things is concerned: what is asked, and matched,
+// and when.
 type inventory struct {
 	t    *testing.T
 	docs map[pratique.Digest][]byte
@@ -45,15 +46,16 @@ type inventory struct {
 	enqueue func(n int) error
 	put     func(n int) error
 	puts    int
-	// find is what is found in a package instead of one vulnerability; asked are the packages that were matched.
+	// find is what is found in a package instead of one vulnerability; asked are the packages that
+	// were matched.
 	find  func(p pratique.Package) []pratique.Finding
 	asked []string
 	delta rescan.Delta
 	// cover is what the matcher says that there are advisories for.
 	cover func(part pratique.Inventory) *pratique.Coverage
 	whole bool // nothing is narrowed
-	// images is how many images hold the lists, one if it is 0; refuse says which fact the ledger never takes; again is
-	// set while a call to the matcher is made again.
+	// images is how many images hold the lists, one if it is 0; refuse says which fact the ledger
+	// never takes; again is set while a call to the matcher is made again.
 	images   int
 	refuse   func(pratique.Fact) error
 	isolated bool
@@ -68,7 +70,9 @@ func database(name string) scanner.DatabaseDir {
 }
 
 func newInventory(t *testing.T, packages ...string) *inventory {
-	c := &inventory{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"), state: pratique.Rescan{To: database("A").Database, FinishedAt: time.Unix(1, 0)}, delta: rescan.Delta{Everything: "a test"}}
+	c := &inventory{t: t, docs: map[pratique.Digest][]byte{}, db: database("B"),
+		state: pratique.Rescan{To: database("A").Database, FinishedAt: time.Unix(1, 0)},
+		delta: rescan.Delta{Everything: "a test"}}
 	empty := c.found(nil)
 	c.before = empty
 	for i, name := range packages {
@@ -78,9 +82,11 @@ func newInventory(t *testing.T, packages ...string) *inventory {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.lists = append(c.lists, rescan.List{ID: rescan.ListID(i + 1), Digest: c.store(parts[0], nil), Findings: empty})
+		c.lists = append(c.lists, rescan.List{ID: rescan.ListID(i + 1),
+			Digest: c.store(parts[0], nil), Findings: empty})
 	}
-	c.report = c.store(scanner.ReportDocument(pratique.Report{Database: database("A").Database}, []pratique.Digest{empty}))
+	c.report = c.store(scanner.ReportDocument(pratique.Report{Database: database("A").Database},
+		[]pratique.Digest{empty}))
 	return c
 }
 
@@ -110,13 +116,19 @@ func (c *inventory) run() {
 	c.stop = cancel
 	s := &rescanning.Rescan{
 		Process: pipeline.Process{Now: time.Now, Instance: "test"}, Documents: inventoryDocuments{c},
-		Lists: c, Images: c, Matcher: c, Facts: c, Batches: c, Requests: 1, Interval: time.Millisecond, Log: slog.New(slog.DiscardHandler),
-		Database: func() (scanner.DatabaseDir, error) { c.mu.Lock(); defer c.mu.Unlock(); return c.db, nil },
+		Lists: c, Images: c, Matcher: c, Facts: c, Batches: c, Requests: 1,
+		Interval: time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Database: func() (scanner.DatabaseDir, error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.db, nil
+		},
 		Diff: func(context.Context, pratique.Digest, scanner.DatabaseDir) (rescan.Delta, error) {
 			return c.delta, nil
 		},
 		Lookup: rescan.Lookup{
-			AffectedPackages: func(list pratique.Inventory, names, _ map[string]bool) (concerned []int, ok bool) {
+			AffectedPackages: func(list pratique.Inventory, names,
+				_ map[string]bool) (concerned []int, ok bool) {
 				for i, p := range list.Lists[0].Packages {
 					if names[p.Name] {
 						concerned = append(concerned, i)
@@ -126,8 +138,10 @@ func (c *inventory) run() {
 			},
 			Comparable: func(string, string) bool { return true },
 		},
-		Ready:    func(context.Context) (bool, error) { return true, nil },
-		Isolated: func(ctx context.Context) context.Context { return context.WithValue(ctx, isolatedKey{}, true) },
+		Ready: func(context.Context) (bool, error) { return true, nil },
+		Isolated: func(ctx context.Context) context.Context {
+			return context.WithValue(ctx, isolatedKey{}, true)
+		},
 	}
 	if err := s.Run(ctx); err != nil {
 		c.t.Fatal(err)
@@ -162,7 +176,8 @@ func (d inventoryDocuments) Get(_ context.Context, digest pratique.Digest) ([]by
 	return nil, pratique.Errorf(pratique.NotFound, "get", "%s", digest)
 }
 
-// covered is what the matcher says that there are advisories for: everything, unless a test says otherwise.
+// covered is what the matcher says that there are advisories for: everything, unless a test says
+// otherwise.
 func (c *inventory) covered(part pratique.Inventory) *pratique.Coverage {
 	if c.cover != nil {
 		return c.cover(part)
@@ -173,18 +188,21 @@ func (c *inventory) covered(part pratique.Inventory) *pratique.Coverage {
 type isolatedKey struct{}
 
 // Match finds one vulnerability in each package.
-func (c *inventory) Match(ctx context.Context, parts []pratique.Inventory, db scanner.DatabaseDir) ([]pratique.Report, error) {
+func (c *inventory) Match(ctx context.Context, parts []pratique.Inventory,
+	db scanner.DatabaseDir) ([]pratique.Report, error) {
 	var names []string
 	var all []pratique.Report
 	for _, p := range parts {
 		name := p.Lists[0].Packages[0].Name
 		names = append(names, name)
 		if c.find != nil {
-			all = append(all, pratique.Report{Database: db.Database, Findings: c.findIn(p), Coverage: c.covered(p)})
+			all = append(all, pratique.Report{Database: db.Database, Findings: c.findIn(p),
+				Coverage: c.covered(p)})
 			continue
 		}
 		all = append(all, pratique.Report{
-			Database: db.Database, Findings: []pratique.Finding{{ID: "CVE-" + name, Package: name, Title: "about " + name}}, Coverage: c.covered(p),
+			Database: db.Database, Findings: []pratique.Finding{{ID: "CVE-" + name, Package: name,
+				Title: "about " + name}}, Coverage: c.covered(p),
 		})
 	}
 	c.isolated = ctx.Value(isolatedKey{}) != nil
@@ -245,8 +263,10 @@ func (c *inventory) Stale(int) ([]rescan.StaleImage, error) {
 	var all []rescan.StaleImage
 	for i := range max(1, c.images) {
 		image := rescan.StaleImage{
-			ID: rescan.SubjectID(i + 1), Subject: c.subject(i), Report: c.report, Database: database("A").Digest,
-			Before: []pratique.Digest{c.before}, Evaluated: true, Evaluate: []rescan.Push{{Subject: c.subject(i), RefreshOnly: true}},
+			ID: rescan.SubjectID(i + 1), Subject: c.subject(i), Report: c.report,
+			Database: database("A").Digest,
+			Before:   []pratique.Digest{c.before}, Evaluated: true,
+			Evaluate: []rescan.Push{{Subject: c.subject(i), RefreshOnly: true}},
 		}
 		for _, m := range c.matched {
 			if !m.Findings.IsZero() {
@@ -325,7 +345,8 @@ func TestOneListKillsTheChild(t *testing.T) {
 		return nil
 	}
 	c.run()
-	if len(c.matched) != 3 || c.matched[0].Failed != "" || !strings.Contains(c.matched[1].Failed, "the child died") || c.matched[2].Failed != "" {
+	if len(c.matched) != 3 || c.matched[0].Failed != "" ||
+		!strings.Contains(c.matched[1].Failed, "the child died") || c.matched[2].Failed != "" {
 		t.Errorf("matched %+v", c.matched)
 	}
 	if got := c.matched[0].Vulnerabilities; !slices.Equal(got, []string{"CVE-good"}) {
@@ -348,16 +369,19 @@ func TestDiedIsTriedAgain(t *testing.T) {
 	}
 }
 
-// TestUnmatchedListDenies: an image on whose packages the matcher fails does not keep what was found before: its report says
-// that nothing is known of them, and it is evaluated by that.
+// TestUnmatchedListDenies: an image on whose packages the matcher fails does not keep what was
+// found before: its report says that nothing is known of them, and it is evaluated by that.
 func TestUnmatchedListDenies(t *testing.T) {
 	c := newInventory(t, "deadly")
-	c.matches = func([]string) error { return pratique.Errorf(pratique.Died, "run inspector", "the child died") }
+	c.matches = func([]string) error {
+		return pratique.Errorf(pratique.Died, "run inspector", "the child died")
+	}
 	c.run()
 	if len(c.updated) != 1 || c.updated[0].Failed != "" || c.updated[0].Event == "" || c.jobs != 1 {
 		t.Fatalf("updated %+v, %d jobs", c.updated, c.jobs)
 	}
-	report, err := scanner.LoadReport(t.Context(), inventoryDocuments{c}, pratique.Scanned{Report: c.updated[0].Report})
+	report, err := scanner.LoadReport(t.Context(), inventoryDocuments{c},
+		pratique.Scanned{Report: c.updated[0].Report})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +390,8 @@ func TestUnmatchedListDenies(t *testing.T) {
 	}
 }
 
-// TestFactThatIsRefused: one image whose fact the ledger never takes is set aside, and the others of the batch go on.
+// TestFactThatIsRefused: one image whose fact the ledger never takes is set aside, and the others
+// of the batch go on.
 func TestFactThatIsRefused(t *testing.T) {
 	c := newInventory(t, "one")
 	c.images = 3
@@ -385,11 +410,15 @@ func TestFactThatIsRefused(t *testing.T) {
 			done = append(done, s.ID)
 		}
 	}
-	if !slices.Equal(aside, []rescan.SubjectID{2}) || !slices.Equal(done, []rescan.SubjectID{1, 3}) || c.jobs != 2 {
+	if !slices.Equal(aside, []rescan.SubjectID{2}) ||
+		!slices.Equal(done, []rescan.SubjectID{1, 3}) || c.jobs != 2 {
 		t.Errorf("set aside %v, done %v, %d jobs", aside, done, c.jobs)
 	}
-	failed := slices.DeleteFunc(slices.Clone(c.facts), func(f pratique.Fact) bool { return f.Kind() != pratique.FactFailed })
-	if len(failed) != 1 || failed[0].Subject != c.subject(1) || !strings.Contains(pratique.As[pratique.Failed](failed[0]).Message, "megabytes") {
+	failed := slices.DeleteFunc(slices.Clone(c.facts), func(f pratique.Fact) bool {
+		return f.Kind() != pratique.FactFailed
+	})
+	if len(failed) != 1 || failed[0].Subject != c.subject(1) ||
+		!strings.Contains(pratique.As[pratique.Failed](failed[0]).Message, "megabytes") {
 		t.Errorf("failed %+v", failed)
 	}
 }
@@ -405,7 +434,9 @@ func TestPanicOverOneImage(t *testing.T) {
 		return nil
 	}
 	c.run()
-	failed := slices.DeleteFunc(slices.Clone(c.updated), func(s rescan.ImageResult) bool { return s.Failed == "" })
+	failed := slices.DeleteFunc(slices.Clone(c.updated), func(s rescan.ImageResult) bool {
+		return s.Failed == ""
+	})
 	if len(c.updated) != 3 || len(failed) != 1 || !strings.Contains(failed[0].Failed, "panic at") {
 		t.Errorf("updated %+v", c.updated)
 	}
@@ -416,7 +447,8 @@ func TestLongVersion(t *testing.T) {
 	c := newInventory(t, "one")
 	c.find = func(pratique.Package) (all []pratique.Finding) {
 		for i := range 300 {
-			all = append(all, pratique.Finding{ID: "CVE-" + strconv.Itoa(i), Fixed: strings.Repeat("<", 60_000), Severity: pratique.SeverityHigh})
+			all = append(all, pratique.Finding{ID: "CVE-" + strconv.Itoa(i),
+				Fixed: strings.Repeat("<", 60_000), Severity: pratique.SeverityHigh})
 		}
 		return all
 	}
@@ -424,7 +456,8 @@ func TestLongVersion(t *testing.T) {
 	affected := pratique.As[pratique.Affected](c.facts[0])
 	const maxFact = 512 << 10 // the limit of the ledger
 	raw, err := json.Marshal(c.facts[0])
-	if err != nil || len(raw) > maxFact || affected.Total != 300 || len(affected.Findings) != pratique.MaxAffected {
+	if err != nil || len(raw) > maxFact || affected.Total != 300 ||
+		len(affected.Findings) != pratique.MaxAffected {
 		t.Errorf("%d bytes, %d of %d findings, %v", len(raw), len(affected.Findings), affected.Total, err)
 	}
 }
@@ -456,9 +489,11 @@ func TestLedgerOrQueueFails(t *testing.T) {
 	}
 	c.append, c.enqueue = once, once
 	c.run()
-	// The ledger failed once, then the queue, then all went well: the facts were recorded twice, and the same.
+	// The ledger failed once, then the queue, then all went well: the facts were recorded twice,
+	// and the same.
 	if c.appends != 3 || c.enqueues != 2 || c.jobs != 1 || len(c.facts) != 4 {
-		t.Fatalf("%d appends, %d facts, %d enqueues, %d jobs", c.appends, len(c.facts), c.enqueues, c.jobs)
+		t.Fatalf("%d appends, %d facts, %d enqueues, %d jobs", c.appends, len(c.facts), c.enqueues,
+			c.jobs)
 	}
 	for i := range 2 {
 		again := c.facts[2+i]
@@ -466,12 +501,14 @@ func TestLedgerOrQueueFails(t *testing.T) {
 			t.Errorf("%+v, then %+v", c.facts[i], again)
 		}
 	}
-	if pratique.As[pratique.Scanned](c.facts[1]).Report != c.updated[0].Report || pratique.As[pratique.Affected](c.facts[0]).Total != 1 {
+	if pratique.As[pratique.Scanned](c.facts[1]).Report != c.updated[0].Report ||
+		pratique.As[pratique.Affected](c.facts[0]).Total != 1 {
 		t.Errorf("updated %+v, facts %+v", c.updated, c.facts)
 	}
 }
 
-// TestNextDatabaseMeanwhile: what was matched against the one before is offered for that one, and all begins again.
+// TestNextDatabaseMeanwhile: what was matched against the one before is offered for that one, and
+// all begins again.
 func TestNextDatabaseMeanwhile(t *testing.T) {
 	c := newInventory(t, "one")
 	asked := 0
@@ -484,10 +521,13 @@ func TestNextDatabaseMeanwhile(t *testing.T) {
 		return nil
 	}
 	c.run()
-	if want := []pratique.Digest{database("B").Digest, database("C").Digest}; !slices.Equal(c.matchedFor, want) || c.state.From != want[0] || c.state.To.Digest != want[1] {
+	if want := []pratique.Digest{database("B").Digest,
+		database("C").Digest}; !slices.Equal(c.matchedFor, want) || c.state.From != want[0] ||
+		c.state.To.Digest != want[1] {
 		t.Errorf("matched for %v, %+v", c.matchedFor, c.state)
 	}
-	if len(c.facts) != 2 || pratique.As[pratique.Scanned](c.facts[1]).Database.Digest != database("C").Digest {
+	if len(c.facts) != 2 ||
+		pratique.As[pratique.Scanned](c.facts[1]).Database.Digest != database("C").Digest {
 		t.Errorf("facts %+v", c.facts)
 	}
 }

@@ -63,7 +63,8 @@ func (s *Rescan) update(ctx context.Context, p pratique.Rescan, images []rescan.
 			worse++
 		}
 		if o.Result.Failed != "" {
-			s.Log.LogAttrs(ctx, slog.LevelError, "an image cannot be scanned with the newest database and is set aside",
+			s.Log.LogAttrs(ctx, slog.LevelError,
+				"an image cannot be scanned with the newest database and is set aside",
 				slog.String("subject", images[i].Subject.String()), slog.String("error", o.Result.Failed))
 		}
 	}
@@ -71,7 +72,8 @@ func (s *Rescan) update(ctx context.Context, p pratique.Rescan, images []rescan.
 }
 
 // outcome compares the old and the new findings of one image, and stores its report.
-func (s *Rescan) outcome(ctx context.Context, p pratique.Rescan, image rescan.StaleImage) (o rescan.Outcome, err error) {
+func (s *Rescan) outcome(ctx context.Context, p pratique.Rescan,
+	image rescan.StaleImage) (o rescan.Outcome, err error) {
 	defer pratique.Caught(pratique.Corrupt, "rescan image", &err)
 	o, done, err := image.Check(p)
 	if done || err != nil {

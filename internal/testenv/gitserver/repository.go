@@ -17,14 +17,15 @@ const Branch = "main"
 
 const zeroID = "0000000000000000000000000000000000000000"
 
-// Create makes a bare repository, with the files as its first commit, and returns its URL. With no files the
-// repository is empty: it has no branch.
+// Create makes a bare repository, with the files as its first commit, and returns its URL. With no
+// files the repository is empty: it has no branch.
 func (s *Server) Create(ctx context.Context, name string, files map[string]string) (string, error) {
 	dir := s.Dir(name)
 	if _, err := os.Stat(dir); err == nil {
 		return "", fmt.Errorf("repository %s is there already", name)
 	}
-	if _, err := s.Git(ctx, "", nil, "init", "-q", "--bare", "--initial-branch="+Branch, dir); err != nil {
+	if _, err := s.Git(ctx, "", nil, "init", "-q", "--bare", "--initial-branch="+Branch,
+		dir); err != nil {
 		return "", err
 	}
 	if _, err := s.Git(ctx, name, nil, "config", "http.receivepack", "true"); err != nil {
@@ -44,9 +45,10 @@ func (s *Server) Dir(name string) string { return filepath.Join(s.dir, name+".gi
 // FileURL returns the file:// remote of a repository.
 func (s *Server) FileURL(name string) string { return "file://" + filepath.ToSlash(s.Dir(name)) }
 
-// Advance commits files to the branch as somebody else would, and returns the commit's id. It starts again
-// when the branch moves meanwhile.
-func (s *Server) Advance(ctx context.Context, name, message string, files map[string]string) (string, error) {
+// Advance commits files to the branch as somebody else would, and returns the commit's id. It
+// starts again when the branch moves meanwhile.
+func (s *Server) Advance(ctx context.Context, name, message string,
+	files map[string]string) (string, error) {
 	for {
 		id, err := s.advance(ctx, name, message, files)
 		if err == nil || !strings.Contains(err.Error(), "cannot lock ref") || ctx.Err() != nil {
@@ -55,7 +57,8 @@ func (s *Server) Advance(ctx context.Context, name, message string, files map[st
 	}
 }
 
-func (s *Server) advance(ctx context.Context, name, message string, files map[string]string) (string, error) {
+func (s *Server) advance(ctx context.Context, name, message string,
+	files map[string]string) (string, error) {
 	ref := "refs/heads/" + Branch
 	old, err := s.Git(ctx, name, nil, "for-each-ref", "--format=%(objectname)", ref)
 	if err != nil {
@@ -70,7 +73,8 @@ func (s *Server) advance(ctx context.Context, name, message string, files map[st
 	}
 	defer os.RemoveAll(temp)
 	side += "-" + filepath.Base(temp)
-	fmt.Fprintf(&in, "commit %s\ncommitter Somebody <somebody@example.com> now\ndata %d\n%s\n", side, len(message), message)
+	fmt.Fprintf(&in, "commit %s\ncommitter Somebody <somebody@example.com> now\ndata %d\n%s\n",
+		side, len(message), message)
 	if old != "" {
 		fmt.Fprintf(&in, "from %s\n", old)
 	}
@@ -112,8 +116,8 @@ func (s *Server) Reject(name, message string) error {
 	return s.Hook(name, "pre-receive", "echo "+quoted+" >&2\nexit 1")
 }
 
-// Git runs git in the repository (in none if name is empty) and returns what it prints, without the last
-// line break.
+// Git runs git in the repository (in none if name is empty) and returns what it prints, without the
+// last line break.
 func (s *Server) Git(ctx context.Context, name string, stdin []byte, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, s.git, args...)
 	cmd.Env = environment(s.dir)

@@ -1,5 +1,6 @@
-// Package gitserver runs a real Git server on the loopback for tests and for the demo: bare repositories
-// behind "git http-backend". It needs the git binary. Servers can be told to fail in the ways that real ones do.
+// Package gitserver runs a real Git server on the loopback for tests and for the demo: bare
+// repositories behind "git http-backend". It needs the git binary. Servers can be told to fail in
+// the ways that real ones do.
 package gitserver
 
 import (
@@ -170,6 +171,7 @@ func (s *Server) backend(w http.ResponseWriter, r *http.Request) {
 
 // environment keeps the user's Git configuration out.
 func environment(dir string) []string {
-	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=" + os.DevNull,
+	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "GIT_CONFIG_NOSYSTEM=1",
+		"GIT_CONFIG_GLOBAL=" + os.DevNull,
 		"GIT_TERMINAL_PROMPT=0", "LC_ALL=C"}
 }

@@ -13,12 +13,14 @@ func git(t *testing.T, dir string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir = dir
-	cmd.Env = append(environment(dir), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
+	cmd.Env = append(environment(dir), "GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@b",
+		"GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@b")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
-// TestGitCommand: the git command clones from the server and pushes to it, with protocol 2, a login and hooks.
+// TestGitCommand: the git command clones from the server and pushes to it, with protocol 2, a login
+// and hooks.
 func TestGitCommand(t *testing.T) {
 	t.Parallel()
 	s, err := Start(t.Context(), t.TempDir())
@@ -63,10 +65,12 @@ func TestGitCommand(t *testing.T) {
 		t.Errorf("no error although the connection was dropped: %s", out)
 	}
 	here, _ := git(t, work, "rev-parse", "HEAD")
-	if there, err := s.Git(t.Context(), "r", nil, "rev-parse", Branch); err != nil || there != strings.TrimSpace(here) {
+	if there, err := s.Git(t.Context(), "r", nil, "rev-parse", Branch); err != nil ||
+		there != strings.TrimSpace(here) {
 		t.Errorf("the dropped push was not taken: %s, %v", there, err)
 	}
-	id, err := s.Advance(t.Context(), "r", "on top", map[string]string{"a/b.txt": "changed\n", "new": "x"})
+	id, err := s.Advance(t.Context(), "r", "on top", map[string]string{"a/b.txt": "changed\n",
+		"new": "x"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,9 @@ func Forge(stream []byte, change func(header []byte)) []byte {
 
 // NegativeSize gives the first entry the size -1.
 func NegativeSize() []byte {
-	return Forge(Tar(File("etc/passwd", []byte("x"))), func(h []byte) { copy(h[124:136], bytes.Repeat([]byte{0xff}, 12)) })
+	return Forge(Tar(File("etc/passwd", []byte("x"))), func(h []byte) {
+		copy(h[124:136], bytes.Repeat([]byte{0xff}, 12))
+	})
 }
 
 // Sparse is a file of that many bytes of which nothing is stored, in GNU's old format.
@@ -48,7 +50,8 @@ func SparsePAX(name string, size int64) []byte {
 	content := make([]byte, 512)
 	copy(content, fmt.Sprintf("1\n%d\n0\n", size))
 	var records strings.Builder
-	for _, kv := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, fmt.Sprintf("GNU.sparse.realsize=%d", size)} {
+	for _, kv := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" +
+		name, fmt.Sprintf("GNU.sparse.realsize=%d", size)} {
 		n := len(kv) + 2
 		for n != len(fmt.Sprintf("%d %s\n", n, kv)) {
 			n = len(fmt.Sprintf("%d %s\n", n, kv))
@@ -56,7 +59,9 @@ func SparsePAX(name string, size int64) []byte {
 		fmt.Fprintf(&records, "%d %s\n", n, kv)
 	}
 	header := Tar(File("PaxHeaders/x", []byte(records.String())))
-	return append(Forge(header[:len(header)-1024], func(h []byte) { h[156] = tar.TypeXHeader }), Tar(File("GNUSparseFile.0/x", content))...)
+	return append(Forge(header[:len(header)-1024], func(h []byte) {
+		h[156] = tar.TypeXHeader
+	}), Tar(File("GNUSparseFile.0/x", content))...)
 }
 
 // number is a size in base 256, which holds any.
@@ -85,7 +90,8 @@ func Jar(files map[string][]byte) []byte {
 		_, err = f.Write(content)
 		must(err)
 	}
-	write("META-INF/MANIFEST.MF", []byte("Manifest-Version: 1.0\nImplementation-Title: evil\nImplementation-Version: 1.0\n"))
+	write("META-INF/MANIFEST.MF",
+		[]byte("Manifest-Version: 1.0\nImplementation-Title: evil\nImplementation-Version: 1.0\n"))
 	for name, content := range files {
 		write(name, content)
 	}
@@ -115,7 +121,8 @@ func LyingJar(size uint32) []byte {
 	}
 }
 
-// GoBinary is a 64-bit ELF file whose build information says what it likes, or lies beyond the end of the file.
+// GoBinary is a 64-bit ELF file whose build information says what it likes, or lies beyond the end
+// of the file.
 func GoBinary(modules string) []byte {
 	const sentinel = "\x30\x77\xaf\x0c\x92\x74\x08\x02\x41\xe1\xc1\x07\xe6\xd6\x18\xe6"
 	end, _ := hex.DecodeString("f932433186182072008242104116d8f2")
@@ -193,7 +200,8 @@ func Nested(inner Image) Image {
 func Index(n int) Image {
 	all := make([]descriptor, n)
 	for i := range all {
-		all[i] = descriptor{MediaType: pratique.TypeOCIManifest, Digest: pratique.DigestOf(fmt.Append(nil, i)), Size: 500}
+		all[i] = descriptor{MediaType: pratique.TypeOCIManifest,
+			Digest: pratique.DigestOf(fmt.Append(nil, i)), Size: 500}
 	}
 	return Image{MediaType: pratique.TypeOCIIndex, Manifest: encode(map[string]any{
 		"schemaVersion": 2, "mediaType": pratique.TypeOCIIndex, "manifests": all,
@@ -203,6 +211,7 @@ func Index(n int) Image {
 // HugeManifest is a manifest of n bytes.
 func HugeManifest(n int) Image {
 	img := Of(Base())
-	img.Manifest = bytes.Replace(img.Manifest, []byte(`{`), append(append([]byte(`{"annotations":{"a":"`), bytes.Repeat([]byte("x"), n)...), `"},`...), 1)
+	img.Manifest = bytes.Replace(img.Manifest, []byte(`{`),
+		append(append([]byte(`{"annotations":{"a":"`), bytes.Repeat([]byte("x"), n)...), `"},`...), 1)
 	return img
 }

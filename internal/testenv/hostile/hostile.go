@@ -1,5 +1,5 @@
-// Package hostile makes images that somebody made to do harm, byte by byte: what a registry would refuse to store can be
-// served by one that is in the plot. For tests.
+// Package hostile makes images that somebody made to do harm, byte by byte: what a registry would
+// refuse to store can be served by one that is in the plot. For tests.
 package hostile
 
 import (
@@ -51,7 +51,8 @@ func Of(layers ...Layer) Image { return of(map[string]any{"User": "65532"}, laye
 
 // Labeled is an image with a label of n bytes.
 func Labeled(n int) Image {
-	return of(map[string]any{"User": "65532", "Labels": map[string]string{"a": strings.Repeat("b", n)}}, []Layer{Base()})
+	return of(map[string]any{"User": "65532",
+		"Labels": map[string]string{"a": strings.Repeat("b", n)}}, []Layer{Base()})
 }
 
 func of(runs map[string]any, layers []Layer) Image {
@@ -72,7 +73,8 @@ func of(runs map[string]any, layers []Layer) Image {
 		"os": "linux", "architecture": "amd64", "created": "2024-01-02T03:04:05Z", "config": runs,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs},
 	}))
-	img.Manifest = encode(map[string]any{"schemaVersion": 2, "mediaType": img.MediaType, "config": config, "layers": all})
+	img.Manifest = encode(map[string]any{"schemaVersion": 2, "mediaType": img.MediaType,
+		"config": config, "layers": all})
 	return img
 }
 
@@ -125,7 +127,8 @@ type Entry struct {
 
 // File makes a regular file.
 func File(name string, content []byte) Entry {
-	return Entry{Header: tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}, Content: content}
+	return Entry{Header: tar.Header{Name: name, Mode: 0o755, Size: int64(len(content)),
+		Typeflag: tar.TypeReg}, Content: content}
 }
 
 // Link makes a symbolic link, Hard a hard link.
@@ -157,7 +160,8 @@ func Many(n int) io.Reader {
 	go func() {
 		t := tar.NewWriter(w)
 		for i := range n {
-			if err := t.WriteHeader(&tar.Header{Name: fmt.Sprintf("d%d/f%d", i%100, i), Typeflag: tar.TypeReg}); err != nil {
+			if err := t.WriteHeader(&tar.Header{Name: fmt.Sprintf("d%d/f%d", i%100, i),
+				Typeflag: tar.TypeReg}); err != nil {
 				_ = w.CloseWithError(err)
 				return
 			}
@@ -170,7 +174,8 @@ func Many(n int) io.Reader {
 // Zeros is a stream of one file of n zeros.
 func Zeros(name string, n int64) io.Reader {
 	var head bytes.Buffer
-	must(tar.NewWriter(&head).WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: n, Typeflag: tar.TypeReg}))
+	must(tar.NewWriter(&head).WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: n,
+		Typeflag: tar.TypeReg}))
 	return io.MultiReader(&head, io.LimitReader(zeros{}, n+(-n&511)+1024))
 }
 
@@ -181,13 +186,16 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // Base is a small Debian.
 func Base() Layer {
 	return Gzip(bytes.NewReader(Tar(
-		File("etc/os-release", []byte("ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n")),
+		File("etc/os-release",
+			[]byte("ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n")),
 		File("etc/debian_version", []byte("12.5\n")),
 		File("var/lib/dpkg/status", []byte(stanza("base-files", "12.4+deb12u5"))),
 	)))
 }
 
 func stanza(name, version string) string {
-	return strings.Join([]string{"Package: " + name, "Status: install ok installed", "Priority: required", "Section: admin",
-		"Maintainer: Nobody <nobody@example.com>", "Architecture: amd64", "Version: " + version, "Description: none", "", ""}, "\n")
+	return strings.Join([]string{"Package: " + name, "Status: install ok installed",
+		"Priority: required", "Section: admin",
+		"Maintainer: Nobody <nobody@example.com>", "Architecture: amd64", "Version: " + version,
+		"Description: none", "", ""}, "\n")
 }

@@ -9,8 +9,9 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TwoTrees is an eStargz layer of two readings: who unpacks its tar finds the file shown, and who goes by its table of
-// contents, as lazy runtimes do, finds the file hidden, whose content the tar has under a name that says nothing.
+// TwoTrees is an eStargz layer of two readings: who unpacks its tar finds the file shown, and who
+// goes by its table of contents, as lazy runtimes do, finds the file hidden, whose content the tar
+// has under a name that says nothing.
 func TwoTrees(shown, hidden Entry) Layer {
 	cover := Tar(shown, File("usr/share/data", hidden.Content))
 	at := bytes.LastIndex(cover, hidden.Content)
@@ -28,7 +29,8 @@ func TwoTrees(shown, hidden Entry) Layer {
 	content := member(cover[at : len(cover)-1024])
 	digest := pratique.DigestOf(hidden.Content).String()
 	table, err := json.Marshal(map[string]any{"version": 1, "entries": []any{map[string]any{
-		"type": "reg", "name": hidden.Name, "mode": 0o644, "size": len(hidden.Content), "offset": content, "digest": digest, "chunkDigest": digest,
+		"type": "reg", "name": hidden.Name, "mode": 0o644, "size": len(hidden.Content),
+		"offset": content, "digest": digest, "chunkDigest": digest,
 	}}})
 	must(err)
 	index := member(Tar(File("stargz.index.json", table)))

@@ -15,11 +15,12 @@ func noise(n int) []byte {
 	return b
 }
 
-// Rpm is an installed system whose database of packages, in each of RPM's three formats, begins as it should and goes
-// on as it likes.
+// Rpm is an installed system whose database of packages, in each of RPM's three formats, begins as
+// it should and goes on as it likes.
 func Rpm(format string) []Entry {
 	file := map[string]func() Entry{"berkeley": berkeley, "ndb": ndb, "sqlite": sqlite}[format]
-	return []Entry{File("etc/rocky-release", []byte("Rocky Linux release 8.9 (Green Obsidian)\n")), file()}
+	return []Entry{File("etc/rocky-release", []byte("Rocky Linux release 8.9 (Green Obsidian)\n")),
+		file()}
 }
 
 func berkeley() Entry {
@@ -34,11 +35,13 @@ func berkeley() Entry {
 }
 
 func ndb() Entry {
-	return File("var/lib/rpm/Packages.db", append([]byte("RpmP\x00\x00\x00\x00\x01\x00\x00\x00\xff\xff\xff\xff"), noise(32<<10)...))
+	return File("var/lib/rpm/Packages.db",
+		append([]byte("RpmP\x00\x00\x00\x00\x01\x00\x00\x00\xff\xff\xff\xff"), noise(32<<10)...))
 }
 
 func sqlite() Entry {
-	return File("var/lib/rpm/rpmdb.sqlite", append([]byte("SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20"), noise(32<<10)...))
+	return File("var/lib/rpm/rpmdb.sqlite",
+		append([]byte("SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20"), noise(32<<10)...))
 }
 
 // Apk and Dpkg are databases with fields without a name or a value, and noise.
@@ -52,17 +55,20 @@ func Apk() []Entry {
 // Dpkg is a damaged status file.
 func Dpkg() []Entry {
 	return []Entry{
-		File("var/lib/dpkg/status", append([]byte("Package: \x00\nStatus: install ok installed\nVersion: "), noise(1<<20)...)),
+		File("var/lib/dpkg/status",
+			append([]byte("Package: \x00\nStatus: install ok installed\nVersion: "), noise(1<<20)...)),
 		File("var/lib/dpkg/info/x.md5sums", noise(1<<16)),
 	}
 }
 
 // LongLines is a status file of dpkg whose fields have n bytes.
 func LongLines(n int) []byte {
-	return []byte("Package: " + string(bytes.Repeat([]byte("x"), n)) + "\nStatus: install ok installed\nVersion: 1\n\n")
+	return []byte("Package: " + string(bytes.Repeat([]byte("x"), n)) +
+		"\nStatus: install ok installed\nVersion: 1\n\n")
 }
 
-// LongVersions is a status file of dpkg with n packages, each with a version of so many bytes, which dpkg would take.
+// LongVersions is a status file of dpkg with n packages, each with a version of so many bytes,
+// which dpkg would take.
 func LongVersions(n, bytes int) Entry {
 	status := ""
 	for i := range n {
@@ -73,7 +79,8 @@ func LongVersions(n, bytes int) Entry {
 
 // DeepJSON is the description of a Node.js package that is n lists within each other.
 func DeepJSON(n int) Entry {
-	body := append(append([]byte(`{"name":"deep","version":"1.0.0","contributors":`), bytes.Repeat([]byte("["), n)...), bytes.Repeat([]byte("]"), n)...)
+	body := append(append([]byte(`{"name":"deep","version":"1.0.0","contributors":`),
+		bytes.Repeat([]byte("["), n)...), bytes.Repeat([]byte("]"), n)...)
 	return File("app/node_modules/deep/package.json", append(body, '}'))
 }
 

@@ -1,5 +1,5 @@
-// Package images builds small container images in code, from the metadata of real packages: what a scanner
-// reads of an installed package, without the package itself. For the demo and for tests.
+// Package images builds small container images in code, from the metadata of real packages: what a
+// scanner reads of an installed package, without the package itself. For the demo and for tests.
 package images
 
 import (
@@ -45,15 +45,20 @@ const (
 // debian12 is a few packages of Debian 12 with the given release of OpenSSL.
 func debian12(openssl string) []Package {
 	return []Package{
-		{"base-files", "", "12.4+deb12u5", "Santiago Vila <sanvila@debian.org>", "admin", "Debian base system miscellaneous files"},
+		{"base-files", "", "12.4+deb12u5", "Santiago Vila <sanvila@debian.org>", "admin",
+			"Debian base system miscellaneous files"},
 		{"zlib1g", "zlib", "1:1.2.13.dfsg-1", zlibMaintainer, "libs", "compression library - runtime"},
-		{"libssl3", "openssl", openssl, opensslMaintainer, "libs", "Secure Sockets Layer toolkit - shared libraries"},
-		{"openssl", "", openssl, opensslMaintainer, "utils", "Secure Sockets Layer toolkit - cryptographic utility"},
-		{"ca-certificates", "", "20230311", "Julien Cristau <jcristau@debian.org>", "misc", "Common CA certificates"},
+		{"libssl3", "openssl", openssl, opensslMaintainer, "libs",
+			"Secure Sockets Layer toolkit - shared libraries"},
+		{"openssl", "", openssl, opensslMaintainer, "utils",
+			"Secure Sockets Layer toolkit - cryptographic utility"},
+		{"ca-certificates", "", "20230311", "Julien Cristau <jcristau@debian.org>", "misc",
+			"Common CA certificates"},
 	}
 }
 
-// Clean is Debian 12 with OpenSSL and PyYAML in releases that the excerpt of advisories knows nothing against.
+// Clean is Debian 12 with OpenSSL and PyYAML in releases that the excerpt of advisories knows
+// nothing against.
 func Clean() Spec {
 	return Spec{Debian: debian12("3.0.14-1~deb12u2"), Python: []Module{{"PyYAML", "6.0.1", "MIT"}}}
 }
@@ -76,13 +81,18 @@ func Build(s Spec) (v1.Image, error) {
 	app := map[string]string{"app/README": "Pratique test image\n" + s.Text}
 	for _, m := range s.Python {
 		dir := fmt.Sprintf("usr/lib/python3/dist-packages/%s-%s.dist-info/", m.Name, m.Version)
-		app[dir+"METADATA"] = fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\nLicense: %s\n", m.Name, m.Version, m.License)
+		app[dir+
+			"METADATA"] = fmt.Sprintf("Metadata-Version: 2.1\nName: %s\nVersion: %s\nLicense: %s\n",
+			m.Name, m.Version, m.License)
 		app[dir+"RECORD"] = ""
 	}
 	for _, m := range s.Node {
-		app["app/node_modules/"+m.Name+"/package.json"] = fmt.Sprintf("{\"name\":%q,\"version\":%q,\"license\":%q}\n", m.Name, m.Version, m.License)
+		app["app/node_modules/"+m.Name+
+			"/package.json"] = fmt.Sprintf("{\"name\":%q,\"version\":%q,\"license\":%q}\n", m.Name,
+			m.Version, m.License)
 	}
-	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1),
+		types.OCIConfigJSON)
 	for _, files := range []map[string]string{base, app} {
 		layer, err := Layer(files)
 		if err != nil {
@@ -122,7 +132,8 @@ func Index(all ...v1.Image) (v1.ImageIndex, error) {
 			return nil, err
 		}
 		platform := &v1.Platform{OS: config.OS, Architecture: config.Architecture}
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image,
+			Descriptor: v1.Descriptor{Platform: platform}})
 	}
 	return index, nil
 }
@@ -137,7 +148,8 @@ func Layer(files map[string]string) (v1.Layer, error) {
 	var buffer bytes.Buffer
 	archive := tar.NewWriter(&buffer)
 	for _, path := range paths {
-		header := &tar.Header{Name: path, Mode: 0o644, Size: int64(len(files[path])), ModTime: created, Format: tar.FormatPAX}
+		header := &tar.Header{Name: path, Mode: 0o644, Size: int64(len(files[path])),
+			ModTime: created, Format: tar.FormatPAX}
 		if err := archive.WriteHeader(header); err != nil {
 			return nil, err
 		}
@@ -155,7 +167,8 @@ func Layer(files map[string]string) (v1.Layer, error) {
 func dpkgStatus(packages []Package) string {
 	var b bytes.Buffer
 	for _, p := range packages {
-		fmt.Fprintf(&b, "Package: %s\nStatus: install ok installed\nPriority: optional\nSection: %s\nMaintainer: %s\nArchitecture: amd64\n", p.Name, p.Section, p.Maintainer)
+		fmt.Fprintf(&b,
+			"Package: %s\nStatus: install ok installed\nPriority: optional\nSection: %s\nMaintainer: %s\nArchitecture: amd64\n", p.Name, p.Section, p.Maintainer)
 		if p.Source != "" {
 			fmt.Fprintf(&b, "Source: %s\n", p.Source)
 		}

@@ -1,5 +1,5 @@
-// Package natsserver runs a NATS server on a loopback port inside this process, for tests: one that clients reach over
-// TCP, and that can be stopped and started again on its directory.
+// Package natsserver runs a NATS server on a loopback port inside this process, for tests: one that
+// clients reach over TCP, and that can be stopped and started again on its directory.
 package natsserver
 
 import (
@@ -13,8 +13,8 @@ import (
 
 const patience = 20 * time.Second
 
-// Start runs a server until it is stopped, or the test ends. Of the options, what makes it listen to the test alone is
-// set here; without a port it gets one that stays free when it is stopped.
+// Start runs a server until it is stopped, or the test ends. Of the options, what makes it listen
+// to the test alone is set here; without a port it gets one that stays free when it is stopped.
 func Start(t testing.TB, o server.Options) *server.Server {
 	t.Helper()
 	o.Host, o.NoSigs, o.NoLog = "127.0.0.1", true, true

@@ -1,4 +1,5 @@
-// Package ports picks loopback ports for servers of tests that are started, stopped and started again at one address.
+// Package ports picks loopback ports for servers of tests that are started, stopped and started
+// again at one address.
 package ports
 
 import (
@@ -9,8 +10,8 @@ import (
 	"testing"
 )
 
-// Systems hand out ports above these by themselves (Linux: from 32768). So nobody's connection, and no server that
-// asked for any port, takes one of these between two starts.
+// Systems hand out ports above these by themselves (Linux: from 32768). So nobody's connection, and
+// no server that asked for any port, takes one of these between two starts.
 const (
 	first = 20_000
 	count = 10_000
@@ -18,7 +19,8 @@ const (
 
 var picked atomic.Int32
 
-// Free returns a loopback address that nobody listens at, and that no other call of this process returns.
+// Free returns a loopback address that nobody listens at, and that no other call of this process
+// returns.
 func Free(t testing.TB) (address string, port int) {
 	t.Helper()
 	for range count {

@@ -16,8 +16,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// commit writes transactions until the disk fails or limit is reached. The transaction number i puts i under a few
-// keys of random sizes and deletes those of an earlier one. It returns how many were committed.
+// commit writes transactions until the disk fails or limit is reached. The transaction number i
+// puts i under a few keys of random sizes and deletes those of an earlier one. It returns how many
+// were committed.
 func commit(db *bbolt.DB, r *rand.Rand, limit int) int {
 	for i := range limit {
 		err := db.Update(func(tx *bbolt.Tx) error {
@@ -48,8 +49,8 @@ func commit(db *bbolt.DB, r *rand.Rand, limit int) int {
 
 func key(i, part int) []byte { return fmt.Appendf(nil, "%d/%d", part, i) }
 
-// checkDatabase says what is wrong with a database of which so many transactions were acknowledged. One more may
-// be there: the one that was under way.
+// checkDatabase says what is wrong with a database of which so many transactions were acknowledged.
+// One more may be there: the one that was under way.
 func checkDatabase(path string, acknowledged int) (err error) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: 5 * time.Second})
 	if err != nil {
@@ -78,14 +79,16 @@ func checkDatabase(path string, acknowledged int) (err error) {
 		}
 		for i := range there {
 			if !has(i, 0) || has(i, 1) != (i+10 >= there) {
-				all = errors.Join(all, fmt.Errorf("transaction %d of %d is not as it was committed", i, acknowledged))
+				all = errors.Join(all, fmt.Errorf("transaction %d of %d is not as it was committed",
+					i, acknowledged))
 			}
 		}
 		return all
 	})
 }
 
-// A damaged database panics, in goroutines of its own, too, so it is checked in a process of its own.
+// A damaged database panics, in goroutines of its own, too, so it is checked in a process of its
+// own.
 const (
 	checkPath         = "PRATIQUE_POWERCUT_CHECK"
 	checkAcknowledged = "PRATIQUE_POWERCUT_ACKNOWLEDGED"
@@ -116,9 +119,9 @@ func checkElsewhere(t *testing.T, path string, acknowledged int) error {
 	return nil
 }
 
-// cutDatabase runs databases on fresh files, cuts the power in place of one of their changes, and returns after how
-// many cuts the first one was not as it should be, and how. bbolt does not survive a cut while it makes the file, so
-// that is done before.
+// cutDatabase runs databases on fresh files, cuts the power in place of one of their changes, and
+// returns after how many cuts the first one was not as it should be, and how. bbolt does not
+// survive a cut while it makes the file, so that is done before.
 func cutDatabase(t *testing.T, options bbolt.Options, seeds int) (cuts int, damage error) {
 	t.Helper()
 	d, root := mount(t)
@@ -150,12 +153,14 @@ func TestCommittedTransactionsSurvive(t *testing.T) {
 
 func TestTransactionsWithoutSyncAreLost(t *testing.T) {
 	t.Parallel()
-	if cuts, err := cutDatabase(t, bbolt.Options{Timeout: 5 * time.Second, NoSync: true}, 50); err == nil {
+	if cuts, err := cutDatabase(t, bbolt.Options{Timeout: 5 * time.Second, NoSync: true},
+		50); err == nil {
 		t.Errorf("whatever is done without sync survives %d cuts: the disk drops nothing", cuts)
 	}
 }
 
-// A database whose making was cut short may be neither empty nor one: it must not be made where it is looked for.
+// A database whose making was cut short may be neither empty nor one: it must not be made where it
+// is looked for.
 func TestDatabaseIsDamagedByACutWhileItIsMade(t *testing.T) {
 	t.Parallel()
 	d, root := mount(t)

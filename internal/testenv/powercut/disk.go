@@ -16,7 +16,8 @@ const (
 	maxSize = 1 << 30
 )
 
-// disk is what the file system holds and what of it is safe. Nodes go by their ids, which are never used again.
+// disk is what the file system holds and what of it is safe. Nodes go by their ids, which are never
+// used again.
 type disk struct {
 	mu    sync.Mutex
 	root  *node
@@ -26,7 +27,8 @@ type disk struct {
 	// journal has the changes of names that are not safe; safe counts those that are.
 	journal [][]naming
 	safe    uint64
-	// off says that there is no power; with a chance, it fails in place of the change after the next left ones.
+	// off says that there is no power; with a chance, it fails in place of the change after the
+	// next left ones.
 	off    bool
 	left   int
 	chance *rand.Rand
@@ -41,7 +43,8 @@ type naming struct {
 
 func newDisk() *disk {
 	d := &disk{lastID: rootID}
-	d.root = &node{id: rootID, dir: true, mode: 0o755, time: time.Now(), names: map[string]*node{}, safeNames: map[string]*node{}}
+	d.root = &node{id: rootID, dir: true, mode: 0o755, time: time.Now(), names: map[string]*node{},
+		safeNames: map[string]*node{}}
 	d.nodes = map[uint64]*node{rootID: d.root}
 	return d
 }
@@ -95,10 +98,11 @@ func (d *disk) restore() error {
 	return nil
 }
 
-// revive makes a node anew from what is safe of it, under another id, so that nobody who knew the old one, the
-// kernel with its cached pages least of all, takes it for the same.
+// revive makes a node anew from what is safe of it, under another id, so that nobody who knew the
+// old one, the kernel with its cached pages least of all, takes it for the same.
 func (d *disk) revive(old *node, id uint64) *node {
-	n := &node{id: id, dir: old.dir, mode: old.mode, time: old.time, link: old.link, safe: old.safe, live: slices.Clone(old.safe)}
+	n := &node{id: id, dir: old.dir, mode: old.mode, time: old.time, link: old.link, safe: old.safe,
+		live: slices.Clone(old.safe)}
 	d.nodes[id] = n
 	if !n.dir {
 		return n

@@ -20,7 +20,8 @@ import (
 )
 
 // startQueue starts the embedded server on dir and sets up the streams.
-func startQueue(ctx context.Context, dir string, sync bool) (*queue.Embedded, *queue.Broker, jetstream.JetStream, error) {
+func startQueue(ctx context.Context, dir string, sync bool) (*queue.Embedded, *queue.Broker,
+	jetstream.JetStream, error) {
 	e, err := queue.StartEmbedded(queue.EmbeddedConfig{Dir: dir, SyncAlways: sync})
 	if err != nil {
 		return nil, nil, nil, err
@@ -47,14 +48,16 @@ func startQueue(ctx context.Context, dir string, sync bool) (*queue.Embedded, *q
 func messages(prefix string, n int, r *rand.Rand, size int) []pratique.Message {
 	all := make([]pratique.Message, n)
 	for i := range all {
-		all[i] = pratique.Message{Priority: pratique.PriorityPush, ID: fmt.Sprint(prefix, "-", i), Body: make([]byte, r.IntN(size))}
+		all[i] = pratique.Message{Priority: pratique.PriorityPush, ID: fmt.Sprint(prefix, "-", i),
+			Body: make([]byte, r.IntN(size))}
 	}
 	return all
 }
 
-// publish puts in single messages and batches, in turns, until the power fails, and returns the ids that were
-// acknowledged and those of the last try.
-func publish(ctx context.Context, b *queue.Broker, prefix string, r *rand.Rand, size int) (acknowledged, tried []string) {
+// publish puts in single messages and batches, in turns, until the power fails, and returns the ids
+// that were acknowledged and those of the last try.
+func publish(ctx context.Context, b *queue.Broker, prefix string, r *rand.Rand,
+	size int) (acknowledged, tried []string) {
 	for i := 0; ; i++ {
 		all := messages(fmt.Sprint(prefix, "-", i), 1+i%2*(20+r.IntN(60)), r, size)
 		tried = nil
@@ -89,8 +92,8 @@ func storedIDs(ctx context.Context, js jetstream.JetStream) ([]string, error) {
 	return ids, nil
 }
 
-// compareStored says what is wrong with stored: everything acknowledged must be there unless it was worked on, in
-// its order and once, then perhaps some of what was tried last.
+// compareStored says what is wrong with stored: everything acknowledged must be there unless it was
+// worked on, in its order and once, then perhaps some of what was tried last.
 func compareStored(stored, acknowledged, tried []string, worked map[string]bool) error {
 	next := 0
 	for i, id := range slices.Concat(acknowledged, tried) {
@@ -98,7 +101,8 @@ func compareStored(stored, acknowledged, tried []string, worked map[string]bool)
 		case next < len(stored) && stored[next] == id:
 			next++
 		case i < len(acknowledged) && !worked[id]:
-			return fmt.Errorf("%s is lost: of %d messages acknowledged %d are there", id, len(acknowledged), len(stored))
+			return fmt.Errorf("%s is lost: of %d messages acknowledged %d are there", id,
+				len(acknowledged), len(stored))
 		}
 	}
 	if next < len(stored) {
@@ -107,8 +111,8 @@ func compareStored(stored, acknowledged, tried []string, worked map[string]bool)
 	return nil
 }
 
-// whilePowered returns a context that ends soon after the power failed, since a server without a disk does not
-// answer. The function ends it at once and waits.
+// whilePowered returns a context that ends soon after the power failed, since a server without a
+// disk does not answer. The function ends it at once and waits.
 func whilePowered(ctx context.Context, root string) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
@@ -133,7 +137,8 @@ type plan struct {
 }
 
 // use starts the server, publishes and works until the power fails.
-func (p plan) use(t *testing.T, d *powercut.Disk, root, dir, prefix string, r *rand.Rand) (acknowledged, tried []string, worked map[string]bool, err error) {
+func (p plan) use(t *testing.T, d *powercut.Disk, root, dir, prefix string,
+	r *rand.Rand) (acknowledged, tried []string, worked map[string]bool, err error) {
 	t.Helper()
 	ctx, end := whilePowered(t.Context(), root)
 	defer end()
@@ -161,8 +166,12 @@ func (p plan) use(t *testing.T, d *powercut.Disk, root, dir, prefix string, r *r
 		workers.Go(func() {
 			// Its error says that the power failed before it began.
 			_ = b.Run(ctx, []queue.Work{{
-				Stage:  pratique.StageInspect,
-				Handle: func(_ context.Context, job queue.Job) error { worked[job.ID] = true; return nil }, // one worker
+				Stage: pratique.StageInspect,
+				// one worker
+				Handle: func(_ context.Context, job queue.Job) error {
+					worked[job.ID] = true
+					return nil
+				},
 				Failed: func(context.Context, queue.Job, error, bool) error { return nil },
 			}})
 		})
@@ -171,7 +180,8 @@ func (p plan) use(t *testing.T, d *powercut.Disk, root, dir, prefix string, r *r
 	return acknowledged, tried, worked, nil
 }
 
-// cutQueue lets the power fail several times under one server's directory, and compares what is there each time.
+// cutQueue lets the power fail several times under one server's directory, and compares what is
+// there each time.
 func cutQueue(t *testing.T, d *powercut.Disk, root string, p plan, seed, cuts int) error {
 	t.Helper()
 	r := chance(seed)

@@ -6,8 +6,9 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// kernel does what the kernel asks for. It lets it remember no name and no attribute, so that whatever the kernel
-// knows of the time before the power failed, but for the pages of nodes that are none any more, is asked anew.
+// kernel does what the kernel asks for. It lets it remember no name and no attribute, so that
+// whatever the kernel knows of the time before the power failed, but for the pages of nodes that
+// are none any more, is asked anew.
 type kernel struct {
 	fuse.RawFileSystem // answers the rest with ENOSYS
 	disk               *disk
@@ -58,7 +59,8 @@ func found(n *node, out *fuse.EntryOut) {
 	attributes(n, &out.Attr)
 }
 
-func (k *kernel) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+func (k *kernel) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string,
+	out *fuse.EntryOut) fuse.Status {
 	defer k.lock()()
 	n, errno := k.disk.lookup(in.NodeId, name)
 	if errno == 0 {
@@ -111,7 +113,8 @@ func (k *kernel) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fu
 	return fuse.Status(errno)
 }
 
-func (k *kernel) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string, out *fuse.EntryOut) fuse.Status {
+func (k *kernel) Symlink(_ <-chan struct{}, in *fuse.InHeader, target, name string,
+	out *fuse.EntryOut) fuse.Status {
 	defer k.lock()()
 	n, errno := k.disk.create(in.NodeId, name, false, 0o777)
 	if errno == 0 {
@@ -130,7 +133,8 @@ func (k *kernel) Readlink(_ <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.St
 	return []byte(n.link), fuse.OK
 }
 
-func (k *kernel) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+func (k *kernel) Create(_ <-chan struct{}, in *fuse.CreateIn, name string,
+	out *fuse.CreateOut) fuse.Status {
 	defer k.lock()()
 	n, errno := k.disk.create(in.NodeId, name, false, in.Mode)
 	if errno == 0 {
@@ -176,7 +180,8 @@ func (k *kernel) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.Read
 
 func (k *kernel) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	defer k.lock()()
-	errno := k.disk.write(in.NodeId, int64(in.Offset), data, in.Flags&(syscall.O_SYNC|syscall.O_DSYNC) != 0)
+	errno := k.disk.write(in.NodeId, int64(in.Offset), data,
+		in.Flags&(syscall.O_SYNC|syscall.O_DSYNC) != 0)
 	if errno != 0 {
 		return 0, fuse.Status(errno)
 	}
@@ -195,7 +200,8 @@ func (k *kernel) FsyncDir(cancel <-chan struct{}, in *fuse.FsyncIn) fuse.Status 
 func (k *kernel) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	defer k.lock()()
 	const block, total = 4096, 256 << 30 / 4096
-	*out = fuse.StatfsOut{Bsize: block, Frsize: block, Blocks: total, Bfree: total / 2, Bavail: total / 2, NameLen: 255,
+	*out = fuse.StatfsOut{Bsize: block, Frsize: block, Blocks: total, Bfree: total / 2,
+		Bavail: total / 2, NameLen: 255,
 		Files: 1 << 30, Ffree: 1 << 29}
 	if k.disk.off {
 		return fuse.EIO

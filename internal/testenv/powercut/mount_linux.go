@@ -48,8 +48,8 @@ func mount(d *disk, dir string) (unmount func() error, err error) {
 			serving.Wait()
 			return nil
 		}
-		// Files are open, perhaps those of a server that died with the power and does not know it. The end of
-		// this process ends the connection and with it what they hold.
+		// Files are open, perhaps those of a server that died with the power and does not know it.
+		// The end of this process ends the connection and with it what they hold.
 		return syscall.Unmount(dir, syscall.MNT_DETACH)
 	}, nil
 }

@@ -18,12 +18,12 @@ type node struct {
 	mode uint32 // permissions
 	link string // what a symbolic link points to; it is there as soon as the name is
 	time time.Time
-	// removed says that no directory has it any more, dead that it is from before the power failed; lookups is
-	// how often the kernel was told of it.
+	// removed says that no directory has it any more, dead that it is from before the power failed;
+	// lookups is how often the kernel was told of it.
 	removed, dead bool
 	lookups       uint64
-	// born and changed are the numbers of the journal's entries with which it was created and with which the
-	// names in it changed last.
+	// born and changed are the numbers of the journal's entries with which it was created and with
+	// which the names in it changed last.
 	born, changed uint64
 
 	// What a file holds, what of it is safe, and what makes the one of the other.

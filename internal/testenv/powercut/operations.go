@@ -62,7 +62,8 @@ func (d *disk) unlink(parent uint64, name string) syscall.Errno {
 }
 
 // rename gives a node another name, in place of what had that name.
-func (d *disk) rename(from uint64, oldName string, to uint64, newName string, replace bool) syscall.Errno {
+func (d *disk) rename(from uint64, oldName string, to uint64, newName string,
+	replace bool) syscall.Errno {
 	source, errno := d.getForChange(from)
 	if errno != 0 {
 		return errno
@@ -86,8 +87,8 @@ func (d *disk) rename(from uint64, oldName string, to uint64, newName string, re
 	return 0
 }
 
-// read copies what a file holds from an offset on, and returns how many bytes it copied. It works without power,
-// too, since a process that maps a file would not get an error but be killed.
+// read copies what a file holds from an offset on, and returns how many bytes it copied. It works
+// without power, too, since a process that maps a file would not get an error but be killed.
 func (d *disk) read(id uint64, offset int64, buf []byte) (int, syscall.Errno) {
 	n := d.nodes[id]
 	if n == nil {

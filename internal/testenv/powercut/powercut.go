@@ -1,5 +1,6 @@
-// Package powercut is a disk for tests whose power can fail: a file system in memory, mounted over FUSE, that knows
-// of every write whether it was synced, and after the power came back has what a real disk might have.
+// Package powercut is a disk for tests whose power can fail: a file system in memory, mounted over
+// FUSE, that knows of every write whether it was synced, and after the power came back has what a
+// real disk might have.
 //
 // It models what ext4 and XFS promise, and no more:
 //
@@ -18,9 +19,10 @@
 //     not there; symbolic links, locks and shared mappings are. A mapping that is written to is synced as
 //     a whole by msync or fsync.
 //
-// The disk is served by another process, since a process that maps a file which it serves itself can stop for ever:
-// a page fault holds up the collector, and the collector the server. That process is the test binary again, so
-// TestMain of a package that mounts a disk must begin with [Serve].
+// The disk is served by another process, since a process that maps a file which it serves itself
+// can stop for ever: a page fault holds up the collector, and the collector the server. That
+// process is the test binary again, so TestMain of a package that mounts a disk must begin with
+// [Serve].
 package powercut
 
 import (
@@ -49,8 +51,9 @@ type Disk struct {
 	err error // of a method that has no error to return
 }
 
-// Mount mounts an empty disk at dir, which must exist. The error wraps [errors.ErrUnsupported] where FUSE is not to
-// be had: on another system than Linux, without /dev/fuse, or without the right to mount.
+// Mount mounts an empty disk at dir, which must exist. The error wraps [errors.ErrUnsupported]
+// where FUSE is not to be had: on another system than Linux, without /dev/fuse, or without the
+// right to mount.
 func Mount(dir string) (*Disk, error) {
 	if os.Getenv(dirVariable) != "" {
 		return nil, errors.New("TestMain does not begin with powercut.Serve")
@@ -85,22 +88,23 @@ func Mount(dir string) (*Disk, error) {
 	return d, nil
 }
 
-// Cut makes the power fail: from now on every operation fails with EIO, and what is left of what was not synced is
-// drawn from r. Only what is read of files that are open already is still what they held, since a process that maps
-// a file would not hear of an error but be killed. Cutting again changes nothing.
+// Cut makes the power fail: from now on every operation fails with EIO, and what is left of what
+// was not synced is drawn from r. Only what is read of files that are open already is still what
+// they held, since a process that maps a file would not hear of an error but be killed. Cutting
+// again changes nothing.
 func (d *Disk) Cut(r *rand.Rand) { d.CutAfter(0, r) }
 
-// CutAfter makes the power fail in place of the change number n+1 from now: n creations, writes, truncations,
-// renames, removals and syncs succeed, the next one fails and is not done. It takes the place of an earlier
-// CutAfter that has not come to pass.
+// CutAfter makes the power fail in place of the change number n+1 from now: n creations, writes,
+// truncations, renames, removals and syncs succeed, the next one fails and is not done. It takes
+// the place of an earlier CutAfter that has not come to pass.
 func (d *Disk) CutAfter(n int, r *rand.Rand) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.err = errors.Join(d.err, d.ask(fmt.Sprintln("cut", max(0, n), r.Uint64(), r.Uint64())))
 }
 
-// Restore lets the machine come up again with what survived. Files that were open before stay as without power.
-// It is an error if the power is on.
+// Restore lets the machine come up again with what survived. Files that were open before stay as
+// without power. It is an error if the power is on.
 func (d *Disk) Restore() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

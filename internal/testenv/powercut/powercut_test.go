@@ -16,8 +16,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/testenv/powercut"
 )
 
-// outcomes does the same on a fresh directory of one disk for many seeds, cuts the power, and returns what state
-// says of the directory afterwards, with how often it said it.
+// outcomes does the same on a fresh directory of one disk for many seeds, cuts the power, and
+// returns what state says of the directory afterwards, with how often it said it.
 func outcomes(t *testing.T, do func(dir string), state func(dir string) string) map[string]int {
 	t.Helper()
 	d, root := mount(t)
@@ -101,7 +101,8 @@ func TestTornWrite(t *testing.T) {
 	})
 	want := []string{"-2148", "-100 x2048"}
 	for at := 512; at < size+100; at += 512 {
-		want = append(want, fmt.Sprintf("-100 x%d -%d", at-100, size+100-at), fmt.Sprintf("-%d x%d", at, size+100-at))
+		want = append(want, fmt.Sprintf("-100 x%d -%d", at-100, size+100-at),
+			fmt.Sprintf("-%d x%d", at, size+100-at))
 	}
 	for g := range got {
 		if !slices.Contains(want, g) {
@@ -132,8 +133,12 @@ func TestSyncedIsKept(t *testing.T) {
 			write(t, open(t, name, os.O_CREATE), "safe", 0)
 			must(t, open(t, name, 0).Sync())
 		},
-		"O_SYNC":  func(t *testing.T, name string) { write(t, open(t, name, os.O_CREATE|os.O_SYNC), "safe", 0) },
-		"O_DSYNC": func(t *testing.T, name string) { write(t, open(t, name, os.O_CREATE|unix.O_DSYNC), "safe", 0) },
+		"O_SYNC": func(t *testing.T, name string) {
+			write(t, open(t, name, os.O_CREATE|os.O_SYNC), "safe", 0)
+		},
+		"O_DSYNC": func(t *testing.T, name string) {
+			write(t, open(t, name, os.O_CREATE|unix.O_DSYNC), "safe", 0)
+		},
 		"truncated": func(t *testing.T, name string) {
 			f := open(t, name, os.O_CREATE)
 			write(t, f, "safe and more", 0)
@@ -163,7 +168,9 @@ func TestSyncedIsKept(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := outcomes(t, func(dir string) { do(t, dir+"/f") }, func(dir string) string { return read(t, dir+"/f") })
+			got := outcomes(t, func(dir string) {
+				do(t, dir+"/f")
+			}, func(dir string) string { return read(t, dir+"/f") })
 			wantOutcomes(t, got, "safe")
 		})
 	}
@@ -238,7 +245,8 @@ func TestWithoutPowerNothingWorks(t *testing.T) {
 		t.Helper()
 		_, readErr := f.ReadAt(make([]byte, 8192), 1) // beyond the end, so the kernel asks for the size
 		_, writeErr := f.WriteAt([]byte("x"), 0)
-		for name, err := range map[string]error{"write": writeErr, "sync": f.Sync(), "truncate": f.Truncate(1), "read": readErr} {
+		for name, err := range map[string]error{"write": writeErr, "sync": f.Sync(),
+			"truncate": f.Truncate(1), "read": readErr} {
 			if !errors.Is(err, syscall.EIO) {
 				t.Errorf("%s, %s: %v", when, name, err)
 			}
@@ -249,8 +257,10 @@ func TestWithoutPowerNothingWorks(t *testing.T) {
 	_, openErr := os.Open(dir + "/f")
 	_, listErr := os.ReadDir(dir)
 	for name, err := range map[string]error{
-		"open": openErr, "list": listErr, "create": os.WriteFile(dir+"/g", nil, 0o600), "mkdir": os.Mkdir(dir+"/h", 0o700),
-		"rename": os.Rename(dir+"/f", dir+"/g"), "remove": syscall.Unlink(dir + "/f"), "statfs": syscall.Statfs(dir, &syscall.Statfs_t{}),
+		"open": openErr, "list": listErr, "create": os.WriteFile(dir+"/g", nil, 0o600),
+		"mkdir":  os.Mkdir(dir+"/h", 0o700),
+		"rename": os.Rename(dir+"/f", dir+"/g"), "remove": syscall.Unlink(dir + "/f"),
+		"statfs": syscall.Statfs(dir, &syscall.Statfs_t{}),
 	} {
 		if !errors.Is(err, syscall.EIO) {
 			t.Errorf("%s: %v", name, err)
@@ -314,7 +324,8 @@ func TestOrdinaryFileSystem(t *testing.T) {
 	if err := os.Mkdir(dir+"/a", 0o700); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a directory twice: %v", err)
 	}
-	if _, err := os.OpenFile(dir+"/a/b/large", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600); !errors.Is(err, os.ErrExist) {
+	if _, err := os.OpenFile(dir+"/a/b/large", os.O_CREATE|os.O_EXCL|os.O_WRONLY,
+		0o600); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a file twice: %v", err)
 	}
 	f := open(t, dir+"/log", os.O_CREATE|os.O_APPEND)

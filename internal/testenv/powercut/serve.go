@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Serve serves a disk and ends the process, if [Mount] in another process started this one to do that; otherwise it
-// returns at once.
+// Serve serves a disk and ends the process, if [Mount] in another process started this one to do
+// that; otherwise it returns at once.
 func Serve() {
 	dir := os.Getenv(dirVariable)
 	if dir == "" {

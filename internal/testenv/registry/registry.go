@@ -1,5 +1,6 @@
-// Package registry runs CNCF Distribution, the registry that most people run, inside this process: for the
-// demo and for end-to-end tests. It speaks the distribution protocol and sends real notifications.
+// Package registry runs CNCF Distribution, the registry that most people run, inside this process:
+// for the demo and for end-to-end tests. It speaks the distribution protocol and sends real
+// notifications.
 package registry
 
 import (
@@ -18,8 +19,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Config says where the registry stores and whom it notifies. The zero value keeps everything in memory and
-// notifies nobody.
+// Config says where the registry stores and whom it notifies. The zero value keeps everything in
+// memory and notifies nobody.
 type Config struct {
 	// Dir is the storage directory; empty means memory.
 	Dir string
@@ -39,8 +40,8 @@ type Server struct {
 	bytes    atomic.Int64
 }
 
-// Start runs a registry until [Server.Close]. It silences logrus, through which Distribution logs, for the
-// whole process.
+// Start runs a registry until [Server.Close]. It silences logrus, through which Distribution logs,
+// for the whole process.
 func Start(ctx context.Context, c Config) (*Server, error) {
 	logrus.SetOutput(io.Discard)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")

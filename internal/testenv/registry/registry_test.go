@@ -52,7 +52,8 @@ func TestPushIsNotified(t *testing.T) {
 		select {
 		case e := <-got:
 			if target := e.Events[0].Target; target.Tag == "1" {
-				if e.Events[0].Action != "push" || target.Repository != "team/app" || target.Digest != want.String() {
+				if e.Events[0].Action != "push" || target.Repository != "team/app" ||
+					target.Digest != want.String() {
 					t.Errorf("notification %+v", e)
 				}
 				if requests, _ := s.Traffic(); requests == 0 {

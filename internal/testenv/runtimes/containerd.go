@@ -15,8 +15,8 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// containerd chooses as containerd does. What it chooses is run if it unpacks layers of it: as many as there are diff
-// ids, of types that it knows.
+// containerd chooses as containerd does. What it chooses is run if it unpacks layers of it: as many
+// as there are diff ids, of types that it knows.
 func containerd(ctx context.Context, c oneCase, p v1.Platform) (digest.Digest, error) {
 	top := c.Blobs[c.Top]
 	store := provider{c}

@@ -1,6 +1,7 @@
-// Command runtimes says which image of an index the readers of container runtimes choose for a machine: that of
-// containers/image, which podman and CRI-O use, and that of containerd. It reads cases as JSON from its input and writes
-// what was chosen; internal/registry compares that with what Pratique evaluates.
+// Command runtimes says which image of an index the readers of container runtimes choose for a
+// machine: that of containers/image, which podman and CRI-O use, and that of containerd. It reads
+// cases as JSON from its input and writes what was chosen; internal/registry compares that with
+// what Pratique evaluates.
 package main
 
 import (
@@ -59,7 +60,8 @@ func run() error {
 			if err != nil {
 				return err
 			}
-			for runtime, choose := range map[string]chooser{"containers/image": podman, "containerd": containerd} {
+			for runtime, choose := range map[string]chooser{"containers/image": podman,
+				"containerd": containerd} {
 				a := answer{Runtime: runtime, Machine: machine}
 				if a.Digest, err = choose(context.Background(), c, p); err != nil {
 					a.Digest, a.Error = "", err.Error()

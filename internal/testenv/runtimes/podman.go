@@ -17,11 +17,12 @@ type chooser func(context.Context, oneCase, v1.Platform) (digest.Digest, error)
 
 var errNotThere = errors.New("not in the registry")
 
-// podman chooses as podman and CRI-O do. What it chooses is run if its configuration can be read as an image's, which is
-// what storing it asks for.
+// podman chooses as podman and CRI-O do. What it chooses is run if its configuration can be read as
+// an image's, which is what storing it asks for.
 func podman(ctx context.Context, c oneCase, p v1.Platform) (digest.Digest, error) {
 	src := &source{oneCase: c, chosen: c.Top}
-	sys := &types.SystemContext{OSChoice: p.OS, ArchitectureChoice: p.Architecture, VariantChoice: p.Variant}
+	sys := &types.SystemContext{OSChoice: p.OS, ArchitectureChoice: p.Architecture,
+		VariantChoice: p.Variant}
 	img, err := image.FromUnparsedImage(ctx, sys, image.UnparsedInstance(src, nil))
 	if err != nil {
 		return "", err
@@ -56,7 +57,8 @@ func (s *source) GetManifest(_ context.Context, instance *digest.Digest) ([]byte
 	return b.Content, b.Type, nil
 }
 
-func (s *source) GetBlob(_ context.Context, info types.BlobInfo, _ types.BlobInfoCache) (io.ReadCloser, int64, error) {
+func (s *source) GetBlob(_ context.Context, info types.BlobInfo,
+	_ types.BlobInfoCache) (io.ReadCloser, int64, error) {
 	b, ok := s.Blobs[info.Digest]
 	if !ok {
 		return nil, 0, errNotThere
@@ -89,7 +91,8 @@ func (nowhere) NewImageSource(context.Context, *types.SystemContext) (types.Imag
 	return nil, errNotThere
 }
 
-func (nowhere) NewImageDestination(context.Context, *types.SystemContext) (types.ImageDestination, error) {
+func (nowhere) NewImageDestination(context.Context,
+	*types.SystemContext) (types.ImageDestination, error) {
 	return nil, errNotThere
 }
 

@@ -1,6 +1,7 @@
-// Command testprogress runs go test with the arguments that it gets, and says of each package how it ended as soon as it did.
-// go test alone keeps the order of the packages: one that takes minutes hides all behind it. Every 20 seconds it says what is
-// running. What failed is shown in full, and the exit status is that of go test.
+// Command testprogress runs go test with the arguments that it gets, and says of each package how
+// it ended as soon as it did. go test alone keeps the order of the packages: one that takes minutes
+// hides all behind it. Every 20 seconds it says what is running. What failed is shown in full, and
+// the exit status is that of go test.
 package main
 
 import (
@@ -42,7 +43,8 @@ type report struct {
 }
 
 func newReport(out io.Writer, now func() time.Time) *report {
-	return &report{out: out, now: now, running: map[string]time.Time{}, said: map[string]map[string]*strings.Builder{}, failed: map[string][]string{}}
+	return &report{out: out, now: now, running: map[string]time.Time{},
+		said: map[string]map[string]*strings.Builder{}, failed: map[string][]string{}}
 }
 
 // follow shows all events of a stream. What is no event is passed on.
@@ -116,7 +118,8 @@ func (r *report) end(e event) {
 			}
 			delete(tests, test)
 		}
-		for _, test := range slices.Sorted(maps.Keys(tests)) { // of the package, and of tests that did not end
+		// of the package, and of tests that did not end
+		for _, test := range slices.Sorted(maps.Keys(tests)) {
 			fmt.Fprint(r.out, tests[test].String())
 		}
 		fmt.Fprintf(r.out, "FAIL  %-60s %6.1fs\n", e.Package, e.Elapsed)

@@ -18,20 +18,26 @@ func TestReport(t *testing.T) {
 		}
 		return out.String()
 	}
-	follow(`{"Action":"start","Package":"a"}`, `{"Action":"start","Package":"b"}`, `{"Action":"output","Package":"a","Test":"TestGood","Output":"noise\n"}`,
-		`{"Action":"pass","Package":"a","Test":"TestGood"}`, `{"Action":"output","Package":"a","Test":"TestBad","Output":"bad\n"}`,
-		`{"Action":"fail","Package":"a","Test":"TestBad"}`, `{"Action":"output","Package":"a","Output":"coverage\n"}`)
+	follow(`{"Action":"start","Package":"a"}`, `{"Action":"start","Package":"b"}`,
+		`{"Action":"output","Package":"a","Test":"TestGood","Output":"noise\n"}`,
+		`{"Action":"pass","Package":"a","Test":"TestGood"}`,
+		`{"Action":"output","Package":"a","Test":"TestBad","Output":"bad\n"}`,
+		`{"Action":"fail","Package":"a","Test":"TestBad"}`,
+		`{"Action":"output","Package":"a","Output":"coverage\n"}`)
 	now = now.Add(21 * time.Second)
 	if r.beat(); !strings.Contains(out.String(), "running: a for 21s, b for 21s; 0 packages tested") {
 		t.Error(out.String())
 	}
-	if got := follow(`{"Action":"pass","Package":"b","Elapsed":1.25}`); !strings.HasPrefix(got, "ok    b ") || !strings.HasSuffix(got, " 1.2s\n") {
+	if got := follow(`{"Action":"pass","Package":"b","Elapsed":1.25}`); !strings.HasPrefix(got,
+		"ok    b ") || !strings.HasSuffix(got, " 1.2s\n") {
 		t.Error(got)
 	}
-	if got := follow(`{"Action":"fail","Package":"a","Elapsed":2}`); !strings.HasPrefix(got, "bad\ncoverage\nFAIL  a ") || strings.Contains(got, "noise") {
+	if got := follow(`{"Action":"fail","Package":"a","Elapsed":2}`); !strings.HasPrefix(got,
+		"bad\ncoverage\nFAIL  a ") || strings.Contains(got, "noise") {
 		t.Error(got)
 	}
-	if got := follow(`{"Action":"build-output","ImportPath":"c","Output":"c.go:1: broken\n"}`, `FAIL c [build failed]`); got != "c.go:1: broken\nFAIL c [build failed]\n" {
+	if got := follow(`{"Action":"build-output","ImportPath":"c","Output":"c.go:1: broken\n"}`,
+		`FAIL c [build failed]`); got != "c.go:1: broken\nFAIL c [build failed]\n" {
 		t.Error(got)
 	}
 	out.Reset()

@@ -27,14 +27,16 @@ func WriteJava(dir string, updatedAt, nextUpdate time.Time, jars ...Jar) error {
 	for _, j := range jars {
 		sum := sha1.Sum(j.Content)
 		err = errors.Join(err, db.InsertIndexes([]javatypes.Index{{
-			GroupID: j.Group, ArtifactID: j.Artifact, Version: j.Version, SHA1: sum[:], ArchiveType: javatypes.JarType,
+			GroupID: j.Group, ArtifactID: j.Artifact, Version: j.Version, SHA1: sum[:],
+			ArchiveType: javatypes.JarType,
 		}}))
 	}
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
 	}
 	meta := javadb.NewMetadata(dir)
-	return meta.Update(javadb.Metadata{Version: javadb.SchemaVersion, UpdatedAt: updatedAt, NextUpdate: nextUpdate})
+	return meta.Update(javadb.Metadata{Version: javadb.SchemaVersion, UpdatedAt: updatedAt,
+		NextUpdate: nextUpdate})
 }
 
 // PushJava is [Push] for the Java database in dir.

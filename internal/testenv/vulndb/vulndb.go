@@ -1,5 +1,5 @@
-// Package vulndb makes a small vulnerability database in Trivy's format, with Trivy's own library, from an
-// excerpt of real advisories: for the demo and for tests.
+// Package vulndb makes a small vulnerability database in Trivy's format, with Trivy's own library,
+// from an excerpt of real advisories: for the demo and for tests.
 package vulndb
 
 import (
@@ -68,8 +68,8 @@ func Excerpt() (Database, error) {
 	return d, yaml.Unmarshal(excerpt, &d)
 }
 
-// Write makes trivy.db and metadata.json in dir. It uses Trivy's package-global handle, so only one Write
-// may run at a time in a process, and none while that handle is open for scanning.
+// Write makes trivy.db and metadata.json in dir. It uses Trivy's package-global handle, so only one
+// Write may run at a time in a process, and none while that handle is open for scanning.
 func (d Database) Write(dir string) error {
 	if err := db.Init(dir, db.WithBoltOptions(&bolt.Options{NoSync: true})); err != nil {
 		return fmt.Errorf("make vulnerability database: %w", err)
@@ -82,7 +82,8 @@ func (d Database) Write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("make vulnerability database: %w", err)
 	}
-	return metadata.NewClient(dir).Update(metadata.Metadata{Version: db.SchemaVersion, UpdatedAt: d.UpdatedAt, NextUpdate: d.NextUpdate})
+	return metadata.NewClient(dir).Update(metadata.Metadata{Version: db.SchemaVersion,
+		UpdatedAt: d.UpdatedAt, NextUpdate: d.NextUpdate})
 }
 
 func (d Database) put(config db.Config, tx *bolt.Tx) error {
@@ -97,7 +98,8 @@ func (d Database) put(config db.Config, tx *bolt.Tx) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.ID, err)
 		}
-		advisory := types.Advisory{FixedVersion: a.Fixed, VulnerableVersions: a.Vulnerable, PatchedVersions: a.Patched}
+		advisory := types.Advisory{FixedVersion: a.Fixed, VulnerableVersions: a.Vulnerable,
+			PatchedVersions: a.Patched}
 		if err := config.PutAdvisory(tx, []string{a.Bucket, a.Package}, a.ID, advisory); err != nil {
 			return err
 		}
@@ -133,8 +135,10 @@ func push(ctx context.Context, dir, ref, file, layerType string) error {
 	if err != nil {
 		return err
 	}
-	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, ggcrtypes.OCIManifestSchema1), configType)
-	if image, err = mutate.AppendLayers(image, static.NewLayer(layer, ggcrtypes.MediaType(layerType))); err != nil {
+	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, ggcrtypes.OCIManifestSchema1),
+		configType)
+	if image, err = mutate.AppendLayers(image,
+		static.NewLayer(layer, ggcrtypes.MediaType(layerType))); err != nil {
 		return err
 	}
 	return remote.Write(target, image, remote.WithContext(ctx))
@@ -149,7 +153,8 @@ func pack(dir, database string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := archive.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		if err := archive.WriteHeader(&tar.Header{Name: file, Mode: 0o644,
+			Size: int64(len(content))}); err != nil {
 			return nil, err
 		}
 		if _, err := archive.Write(content); err != nil {

@@ -32,7 +32,8 @@ func TestExcerptIsReadByTrivysLibrary(t *testing.T) {
 	}
 	server := httptest.NewServer(registry.New())
 	defer server.Close()
-	if err := Push(t.Context(), dir, strings.TrimPrefix(server.URL, "http://")+"/trivy-db:2"); err != nil {
+	if err := Push(t.Context(), dir, strings.TrimPrefix(server.URL, "http://")+
+		"/trivy-db:2"); err != nil {
 		t.Fatal(err)
 	}
 }

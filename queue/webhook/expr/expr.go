@@ -1,8 +1,8 @@
-// Package expr reads the events of a sender that has no format of its own here: the configuration says in CEL,
-// the Common Expression Language, where a payload has its repository, tag and digest.
+// Package expr reads the events of a sender that has no format of its own here: the configuration
+// says in CEL, the Common Expression Language, where a payload has its repository, tag and digest.
 //
-// The expressions come from the operator, the payload may come from anybody. So an evaluation is bounded in cost,
-// time and results, and what it cannot read is an error and never an empty value.
+// The expressions come from the operator, the payload may come from anybody. So an evaluation is
+// bounded in cost, time and results, and what it cannot read is an error and never an empty value.
 package expr
 
 import (
@@ -26,9 +26,9 @@ import (
 //     credentials (authorization, proxy-authorization, cookie) are not among them;
 //   - item, the element of Events that is read; in all expressions but Events itself.
 //
-// A field that a payload lacks is an error: write item.?tag.orValue("") or has(item.tag) ? item.tag : "" where
-// that is expected. Besides CEL's own functions there are charAt, indexOf, lastIndexOf, lowerAscii, replace,
-// split, substring, trim and upperAscii of strings.
+// A field that a payload lacks is an error: write item.?tag.orValue("") or has(item.tag) ? item.tag
+// : "" where that is expected. Besides CEL's own functions there are charAt, indexOf, lastIndexOf,
+// lowerAscii, replace, split, substring, trim and upperAscii of strings.
 type Config struct {
 	// Events gives the list of items; default [body].
 	Events string
@@ -38,13 +38,14 @@ type Config struct {
 	Repository, Tag, Digest string
 	// Host gives the registry's host as the payload has it, to be compared with the configured one.
 	Host string
-	// MediaType, Actor and ID give the manifest's media type, who pushed, and the sender's own id of the
-	// report, which must be the same when it is sent again.
+	// MediaType, Actor and ID give the manifest's media type, who pushed, and the sender's own id
+	// of the report, which must be the same when it is sent again.
 	MediaType, Actor, ID string
-	// Time gives when it happened: an RFC 3339 string, a timestamp, or a number of seconds since 1970.
+	// Time gives when it happened: an RFC 3339 string, a timestamp, or a number of seconds since
+	// 1970.
 	Time string
-	// BodyOnly is for senders whose signature covers the body alone: whoever saw one request may send it again with other
-	// headers. Then no expression but ID has header.
+	// BodyOnly is for senders whose signature covers the body alone: whoever saw one request may
+	// send it again with other headers. Then no expression but ID has header.
 	BodyOnly bool
 }
 
@@ -52,8 +53,8 @@ type Config struct {
 type Item struct {
 	// Wanted is the result of When. The other fields of an unwanted item are not read.
 	Wanted bool
-	// Repository is not empty in a wanted item, and one of Tag and Digest is not. Nothing else is checked: they
-	// are foreign texts of at most 4 KiB.
+	// Repository is not empty in a wanted item, and one of Tag and Digest is not. Nothing else is
+	// checked: they are foreign texts of at most 4 KiB.
 	Host, Repository, Tag, Digest, MediaType, Actor, ID string
 	// Time is UTC, and zero if there is none.
 	Time time.Time
@@ -81,7 +82,8 @@ type expression struct {
 	program cel.Program
 }
 
-// Compile checks and compiles the expressions. Errors are Invalid and name the field and the position in it.
+// Compile checks and compiles the expressions. Errors are Invalid and name the field and the
+// position in it.
 func Compile(c Config) (*Program, error) {
 	p, err := compile(c)
 	if err != nil && c.BodyOnly && strings.Contains(err.Error(), "undeclared reference to 'header'") {
@@ -161,8 +163,8 @@ func compile(c Config) (*Program, error) {
 	return p, err
 }
 
-// newExpression compiles one expression whose result has one of the kinds, as far as that is known before
-// there is a payload. It is nil if the source is empty.
+// newExpression compiles one expression whose result has one of the kinds, as far as that is known
+// before there is a payload. It is nil if the source is empty.
 func newExpression(env *cel.Env, name, source string, kinds ...types.Kind) (*expression, error) {
 	if source == "" {
 		return nil, nil
@@ -185,13 +187,13 @@ func newExpression(env *cel.Env, name, source string, kinds ...types.Kind) (*exp
 	return &expression{name, program}, nil
 }
 
-// Eval reads the items of a request. The body is decoded JSON: map[string]any, []any, string, float64, bool and
-// nil. It has no other effect, and the same request gives the same items.
+// Eval reads the items of a request. The body is decoded JSON: map[string]any, []any, string,
+// float64, bool and nil. It has no other effect, and the same request gives the same items.
 //
-// The error is Invalid if the payload is not what the expressions expect, and Exhausted if a limit was reached:
-// 1000 items, the cost and 5 seconds of all expressions together, and 4 KiB for each string. It names the
-// field and the item. One item that cannot be read makes the whole request an error, since a part of it must
-// not pass for all.
+// The error is Invalid if the payload is not what the expressions expect, and Exhausted if a limit
+// was reached: 1000 items, the cost and 5 seconds of all expressions together, and 4 KiB for each
+// string. It names the field and the item. One item that cannot be read makes the whole request an
+// error, since a part of it must not pass for all.
 func (p *Program) Eval(header http.Header, body any) ([]Item, error) {
 	b, cancel := newBudget()
 	defer cancel()
@@ -235,7 +237,8 @@ func (p *Program) item(b *budget, variables map[string]any) (Item, error) {
 	return item, err
 }
 
-// evalError gives an error of an evaluation its kind: a limit was reached, or the payload is invalid.
+// evalError gives an error of an evaluation its kind: a limit was reached, or the payload is
+// invalid.
 func evalError(err error) error {
 	kind := pratique.KindOf(err)
 	if kind != pratique.Exhausted {
@@ -244,8 +247,8 @@ func evalError(err error) error {
 	return pratique.Wrap(kind, "evaluate expressions", "", err)
 }
 
-// firsts returns the headers for the expressions, without those that carry credentials, since an id or an actor is
-// stored and shown.
+// firsts returns the headers for the expressions, without those that carry credentials, since an id
+// or an actor is stored and shown.
 func firsts(header http.Header) map[string]string {
 	out := make(map[string]string, len(header))
 	for name, values := range header {

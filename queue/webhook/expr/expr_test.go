@@ -53,12 +53,15 @@ func TestEval(t *testing.T) {
 		want   []Item
 	}{
 		"ECR": {ecrConfig, ecr, []Item{{
-			Wanted: true, Host: "123456789012.dkr.ecr.us-west-2.amazonaws.com", Repository: "my/app", Tag: "1.0",
-			Digest: "sha256:7f5b", ID: "13cde686-328b-6117-af20-0e5566167482", Time: time.Date(2019, 11, 16, 1, 54, 34, 0, time.UTC),
+			Wanted: true, Host: "123456789012.dkr.ecr.us-west-2.amazonaws.com",
+			Repository: "my/app", Tag: "1.0",
+			Digest: "sha256:7f5b", ID: "13cde686-328b-6117-af20-0e5566167482",
+			Time: time.Date(2019, 11, 16, 1, 54, 34, 0, time.UTC),
 		}}},
 		"ECR without a tag": {ecrConfig, strings.Replace(ecr, `"image-tag"`, `"other"`, 1), []Item{{
 			Wanted: true, Host: "123456789012.dkr.ecr.us-west-2.amazonaws.com", Repository: "my/app",
-			Digest: "sha256:7f5b", ID: "13cde686-328b-6117-af20-0e5566167482", Time: time.Date(2019, 11, 16, 1, 54, 34, 0, time.UTC),
+			Digest: "sha256:7f5b", ID: "13cde686-328b-6117-af20-0e5566167482",
+			Time: time.Date(2019, 11, 16, 1, 54, 34, 0, time.UTC),
 		}}},
 		"ECR scan":   {ecrConfig, `{"detail-type":"ECR Image Scan","detail":{}}`, []Item{{}}},
 		"ECR delete": {ecrConfig, strings.Replace(ecr, "PUSH", "DELETE", 1), []Item{{}}},
@@ -78,12 +81,16 @@ func TestEval(t *testing.T) {
 			Digest:     `item.split("@")[1]`,
 			Time:       `body.meta.at`,
 		}, odd, []Item{
-			{Wanted: true, Host: "r.test", Repository: "a/b", Tag: "1", Digest: "sha256:aa", Time: time.Date(2026, 3, 4, 3, 6, 7, 250e6, time.UTC)},
-			{Wanted: true, Host: "r.test", Repository: "c", Tag: "2", Digest: "sha256:bb", Time: time.Date(2026, 3, 4, 3, 6, 7, 250e6, time.UTC)},
-			{Wanted: true, Host: "r.test", Repository: "d", Tag: "3", Digest: "sha256:cc", Time: time.Date(2026, 3, 4, 3, 6, 7, 250e6, time.UTC)},
+			{Wanted: true, Host: "r.test", Repository: "a/b", Tag: "1", Digest: "sha256:aa",
+				Time: time.Date(2026, 3, 4, 3, 6, 7, 250e6, time.UTC)},
+			{Wanted: true, Host: "r.test", Repository: "c", Tag: "2", Digest: "sha256:bb",
+				Time: time.Date(2026, 3, 4, 3, 6, 7, 250e6, time.UTC)},
+			{Wanted: true, Host: "r.test", Repository: "d", Tag: "3", Digest: "sha256:cc",
+				Time: time.Date(2026, 3, 4, 3, 6, 7, 250e6, time.UTC)},
 		}},
 		"optional and null fields": {Config{
-			Repository: `item.?name`, Tag: `"t"`, Digest: `item.digest`, Actor: `item.?by`, Time: `item.?at`,
+			Repository: `item.?name`, Tag: `"t"`, Digest: `item.digest`, Actor: `item.?by`,
+			Time: `item.?at`,
 		}, `{"name":"app","digest":null}`, []Item{{Wanted: true, Repository: "app", Tag: "t"}}},
 		"replaced": {Config{
 			Repository: `item.replace("_", "/", 1)`, Tag: `item.replace("_", "").upperAscii()`,
@@ -118,18 +125,32 @@ func TestCompileNamesFieldAndPosition(t *testing.T) {
 		"no repository":     {func(c *Config) { c.Repository = "" }, []string{"repository is required"}},
 		"no tag and digest": {func(c *Config) { c.Tag = "" }, []string{"one of tag and digest"}},
 		"syntax":            {func(c *Config) { c.Tag = `item.` }, []string{"tag: ", "1:6"}},
-		"unknown variable":  {func(c *Config) { c.Actor = `boddy.x` }, []string{"actor: ", "1:1", "boddy"}},
-		"item in events":    {func(c *Config) { c.Events = `[item]` }, []string{"events: ", "1:2", "item"}},
-		"unknown function":  {func(c *Config) { c.ID = `"%s".format([body.id])` }, []string{"id: ", "format"}},
-		"join":              {func(c *Config) { c.ID = `["a"].join()` }, []string{"id: ", "join"}},
-		"number":            {func(c *Config) { c.MediaType = `1` }, []string{"mediaType: ", "int"}},
-		"bool for list":     {func(c *Config) { c.Events = `true` }, []string{"events: ", "bool"}},
-		"string for bool":   {func(c *Config) { c.When = `"true"` }, []string{"when: ", "string"}},
-		"list for time":     {func(c *Config) { c.Time = `[1]` }, []string{"time: ", "list"}},
-		"header, unsigned":  {func(c *Config) { c.BodyOnly, c.Time = true, `header["x-time"]` }, []string{"time: ", "header", "only id may use header"}},
-		"events, unsigned":  {func(c *Config) { c.BodyOnly, c.Events = true, `[header]` }, []string{"events: ", "header", "only id may use header"}},
-		"too long":          {func(c *Config) { c.Host = `"` + strings.Repeat("a", maxSource) + `"` }, []string{"host: ", "size"}},
-		"too deep":          {func(c *Config) { c.Host = strings.Repeat("(", 1000) + `"a"` + strings.Repeat(")", 1000) }, []string{"host: "}},
+		"unknown variable": {func(c *Config) {
+			c.Actor = `boddy.x`
+		}, []string{"actor: ", "1:1", "boddy"}},
+		"item in events": {func(c *Config) {
+			c.Events = `[item]`
+		}, []string{"events: ", "1:2", "item"}},
+		"unknown function": {func(c *Config) {
+			c.ID = `"%s".format([body.id])`
+		}, []string{"id: ", "format"}},
+		"join":            {func(c *Config) { c.ID = `["a"].join()` }, []string{"id: ", "join"}},
+		"number":          {func(c *Config) { c.MediaType = `1` }, []string{"mediaType: ", "int"}},
+		"bool for list":   {func(c *Config) { c.Events = `true` }, []string{"events: ", "bool"}},
+		"string for bool": {func(c *Config) { c.When = `"true"` }, []string{"when: ", "string"}},
+		"list for time":   {func(c *Config) { c.Time = `[1]` }, []string{"time: ", "list"}},
+		"header, unsigned": {func(c *Config) {
+			c.BodyOnly, c.Time = true, `header["x-time"]`
+		}, []string{"time: ", "header", "only id may use header"}},
+		"events, unsigned": {func(c *Config) {
+			c.BodyOnly, c.Events = true, `[header]`
+		}, []string{"events: ", "header", "only id may use header"}},
+		"too long": {func(c *Config) {
+			c.Host = `"` + strings.Repeat("a", maxSource) + `"`
+		}, []string{"host: ", "size"}},
+		"too deep": {func(c *Config) {
+			c.Host = strings.Repeat("(", 1000) + `"a"` + strings.Repeat(")", 1000)
+		}, []string{"host: "}},
 	} {
 		c := good
 		test.change(&c)
@@ -153,25 +174,43 @@ func TestEvalRefusesPayloadThatIsNotAsExpected(t *testing.T) {
 		body   string
 		want   string
 	}{
-		"field is missing":    {Config{Repository: `item.name`, Tag: `item.tag`}, `{"name":"a"}`, "item 0: tag: no such key: tag"},
-		"body is a list":      {Config{Repository: `item.name`, Tag: `"t"`}, `[]`, "item 0: repository: "},
-		"body is null":        {Config{Repository: `item.name`, Tag: `"t"`}, `null`, "item 0: repository: "},
-		"number":              {Config{Repository: `item.id`, Tag: `"t"`}, `{"id":41}`, "repository: gives a value of type double"},
-		"empty repository":    {Config{Repository: `item.name`, Tag: `"t"`}, `{"name":""}`, "repository: is empty"},
-		"neither of two":      {Config{Repository: `"r"`, Tag: `item.?t`, Digest: `item.?d`}, `{}`, "both are empty"},
-		"events no list":      {Config{Events: `body.events`, Repository: `item`, Tag: `item`}, `{"events":{}}`, "events: gives a value of type map"},
-		"events null":         {Config{Events: `body.events`, Repository: `item`, Tag: `item`}, `{"events":null}`, "events: gives nothing"},
-		"when no bool":        {Config{When: `item.ok`, Repository: `"r"`, Tag: `"t"`}, `{"ok":"yes"}`, "when: gives a value of type string"},
-		"when nothing":        {Config{When: `item.?ok`, Repository: `"r"`, Tag: `"t"`}, `{}`, "when: gives nothing"},
-		"one bad of three":    {Config{Events: `body`, Repository: `item.n`, Tag: `"t"`}, `[{"n":"a"},{"n":"b"},{}]`, "item 2: repository: "},
-		"header is missing":   {Config{Repository: `"r"`, Tag: `header["x-tag"]`}, `{}`, "tag: no such key: x-tag"},
-		"time is nonsense":    {Config{Repository: `"r"`, Tag: `"t"`, Time: `item`}, `"yesterday"`, "time: "},
-		"time is negative":    {Config{Repository: `"r"`, Tag: `"t"`, Time: `item`}, `-1`, "time: "},
-		"time in millisecond": {Config{Repository: `"r"`, Tag: `"t"`, Time: `item`}, `1772593567000`, "time: "},
-		"time is not finite":  {Config{Repository: `"r"`, Tag: `"t"`, Time: `double("NaN")`}, `1`, "time: "},
-		"time is a bool":      {Config{Repository: `"r"`, Tag: `"t"`, Time: `item`}, `true`, "time: gives a value of type bool"},
-		"replace in a number": {Config{Repository: `item.replace("a", "b")`, Tag: `"t"`}, `1`, "repository: "},
-		"replace by nothing":  {Config{Repository: `item.a.replace("a", item.b)`, Tag: `"t"`}, `{"a":"a"}`, "repository: no such key: b"},
+		"field is missing": {Config{Repository: `item.name`, Tag: `item.tag`}, `{"name":"a"}`,
+			"item 0: tag: no such key: tag"},
+		"body is a list": {Config{Repository: `item.name`, Tag: `"t"`}, `[]`,
+			"item 0: repository: "},
+		"body is null": {Config{Repository: `item.name`, Tag: `"t"`}, `null`,
+			"item 0: repository: "},
+		"number": {Config{Repository: `item.id`, Tag: `"t"`}, `{"id":41}`,
+			"repository: gives a value of type double"},
+		"empty repository": {Config{Repository: `item.name`, Tag: `"t"`}, `{"name":""}`,
+			"repository: is empty"},
+		"neither of two": {Config{Repository: `"r"`, Tag: `item.?t`, Digest: `item.?d`}, `{}`,
+			"both are empty"},
+		"events no list": {Config{Events: `body.events`, Repository: `item`, Tag: `item`},
+			`{"events":{}}`, "events: gives a value of type map"},
+		"events null": {Config{Events: `body.events`, Repository: `item`, Tag: `item`},
+			`{"events":null}`, "events: gives nothing"},
+		"when no bool": {Config{When: `item.ok`, Repository: `"r"`, Tag: `"t"`},
+			`{"ok":"yes"}`, "when: gives a value of type string"},
+		"when nothing": {Config{When: `item.?ok`, Repository: `"r"`, Tag: `"t"`}, `{}`,
+			"when: gives nothing"},
+		"one bad of three": {Config{Events: `body`, Repository: `item.n`, Tag: `"t"`},
+			`[{"n":"a"},{"n":"b"},{}]`, "item 2: repository: "},
+		"header is missing": {Config{Repository: `"r"`, Tag: `header["x-tag"]`}, `{}`,
+			"tag: no such key: x-tag"},
+		"time is nonsense": {Config{Repository: `"r"`, Tag: `"t"`, Time: `item`}, `"yesterday"`,
+			"time: "},
+		"time is negative": {Config{Repository: `"r"`, Tag: `"t"`, Time: `item`}, `-1`, "time: "},
+		"time in millisecond": {Config{Repository: `"r"`, Tag: `"t"`, Time: `item`},
+			`1772593567000`, "time: "},
+		"time is not finite": {Config{Repository: `"r"`, Tag: `"t"`, Time: `double("NaN")`}, `1`,
+			"time: "},
+		"time is a bool": {Config{Repository: `"r"`, Tag: `"t"`, Time: `item`}, `true`,
+			"time: gives a value of type bool"},
+		"replace in a number": {Config{Repository: `item.replace("a", "b")`, Tag: `"t"`}, `1`,
+			"repository: "},
+		"replace by nothing": {Config{Repository: `item.a.replace("a", item.b)`, Tag: `"t"`},
+			`{"a":"a"}`, "repository: no such key: b"},
 	} {
 		p, err := Compile(test.config)
 		if err != nil {
@@ -179,7 +218,8 @@ func TestEvalRefusesPayloadThatIsNotAsExpected(t *testing.T) {
 			continue
 		}
 		items, err := p.Eval(http.Header{}, decode(t, test.body))
-		if pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), test.want) || items != nil {
+		if pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), test.want) ||
+			items != nil {
 			t.Errorf("%s: got %v, %v; want an Invalid error with %q", name, items, err, test.want)
 		}
 	}

@@ -22,13 +22,15 @@ import (
 const (
 	// maxItems bounds a request's items, maxResult a string that an expression gives, in bytes.
 	maxItems, maxResult = 1000, 4 << 10
-	// maxCost bounds one expression and maxTotal all of a request, in CEL's units: a step is 1, and so are 10
-	// bytes of a string that a step goes through. A field of a usual payload costs less than 20.
+	// maxCost bounds one expression and maxTotal all of a request, in CEL's units: a step is 1, and
+	// so are 10 bytes of a string that a step goes through. A field of a usual payload costs less
+	// than 20.
 	maxCost, maxTotal = 500_000, 1_000_000
-	// maxTime bounds all of a request where the cost is too low an estimate, as for comparing whole documents.
+	// maxTime bounds all of a request where the cost is too low an estimate, as for comparing whole
+	// documents.
 	maxTime = 5 * time.Second
-	// maxReplaced bounds the result of one replace, in bytes. Its size is the product of its arguments' and
-	// is known too late for a bound on cost.
+	// maxReplaced bounds the result of one replace, in bytes. Its size is the product of its
+	// arguments' and is known too late for a bound on cost.
 	maxReplaced = 1 << 20
 )
 
@@ -36,14 +38,15 @@ func limits() []cel.ProgramOption {
 	return []cel.ProgramOption{
 		cel.CostTracking(estimator{}),
 		cel.CostLimit(maxCost),
-		// Every step, since a list in a list takes the end of the inner one for an answer and goes on.
+		// Every step, since a list in a list takes the end of the inner one for an answer and goes
+		// on.
 		cel.InterruptCheckFrequency(1),
 		cel.CustomDecorator(boundCalls),
 	}
 }
 
-// estimator charges every function by the bytes of its string arguments and results. CEL counts functions of
-// libraries, and all functions on values of unknown types, as single steps.
+// estimator charges every function by the bytes of its string arguments and results. CEL counts
+// functions of libraries, and all functions on values of unknown types, as single steps.
 type estimator struct{}
 
 // CallCost implements [interpreter.ActualCostEstimator].
@@ -81,12 +84,12 @@ func length(v ref.Val) uint64 {
 	return 0
 }
 
-// boundedReplace is a call of replace that computes the length of its result first. It implements both ways in which
-// the library evaluates, since the wrapped call has no bound.
+// boundedReplace is a call of replace that computes the length of its result first. It implements
+// both ways in which the library evaluates, since the wrapped call has no bound.
 type boundedReplace struct{ interpreter.InterpretableCall }
 
-// boundCalls bounds the two functions whose results may be far longer than their arguments: replace, and join, which
-// is refused, since reading a payload does not need it.
+// boundCalls bounds the two functions whose results may be far longer than their arguments:
+// replace, and join, which is refused, since reading a payload does not need it.
 func boundCalls(i interpreter.Interpretable) (interpreter.Interpretable, error) {
 	call, ok := i.(interpreter.InterpretableCall)
 	switch {
@@ -152,7 +155,8 @@ func newBudget() (*budget, context.CancelFunc) {
 // eval returns the value of an expression; nil if it is null or an empty optional.
 func (b *budget) eval(e *expression, variables map[string]any) (ref.Val, error) {
 	if b.ctx.Err() != nil {
-		return nil, pratique.Errorf(pratique.Exhausted, e.name, "the expressions of one request took more than %s", maxTime)
+		return nil, pratique.Errorf(pratique.Exhausted, e.name,
+			"the expressions of one request took more than %s", maxTime)
 	}
 	value, details, err := e.program.ContextEval(b.ctx, variables)
 	cost := uint64(0)
@@ -162,9 +166,11 @@ func (b *budget) eval(e *expression, variables map[string]any) (ref.Val, error) 
 	var canceled interpreter.EvalCancelledError
 	switch {
 	case errors.As(err, &canceled), err != nil && b.ctx.Err() != nil:
-		return nil, pratique.Errorf(pratique.Exhausted, e.name, "is too costly for this payload: %s", pratique.Clip(err.Error()))
+		return nil, pratique.Errorf(pratique.Exhausted, e.name,
+			"is too costly for this payload: %s", pratique.Clip(err.Error()))
 	case cost > b.left:
-		return nil, pratique.Errorf(pratique.Exhausted, e.name, "the expressions of one request are too costly for this payload")
+		return nil, pratique.Errorf(pratique.Exhausted, e.name,
+			"the expressions of one request are too costly for this payload")
 	case err != nil:
 		return nil, fmt.Errorf("%s: %s", e.name, pratique.Clip(err.Error()))
 	}

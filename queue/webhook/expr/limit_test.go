@@ -10,28 +10,31 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestEvalIsBounded gives expressions that a careless operator may write to payloads that make the most of them.
+// TestEvalIsBounded gives expressions that a careless operator may write to payloads that make the
+// most of them.
 func TestEvalIsBounded(t *testing.T) {
 	t.Parallel()
 	list := make([]any, 5000)
 	for i := range list {
 		list[i] = "x"
 	}
-	body := map[string]any{"big": strings.Repeat("a", 1<<20), "list": list, "five": strings.Repeat("b", maxResult+1)}
+	body := map[string]any{"big": strings.Repeat("a", 1<<20), "list": list,
+		"five": strings.Repeat("b", maxResult+1)}
 	many := func(s string) string { return strings.Repeat(s+"+", 100) + s }
 	for name, config := range map[string]Config{
-		"list in a list":         {Repository: `body.list.all(a, body.list.all(b, a == b)) ? "r" : "s"`},
-		"long strings added":     {Repository: many("body.big")},
-		"replace multiplies":     {Repository: `body.big.replace("", body.big)`},
-		"replace of a replace":   {Repository: `body.five.replace("b", body.five).replace("b", body.five)`},
-		"replace adds up":        {Repository: `body.list.map(x, body.big.replace("a", "b"))[0]`},
-		"split over and over":    {Repository: `body.list.map(x, body.big.split(""))[0][0]`},
-		"lower case over again":  {Repository: `body.list.map(x, body.big.lowerAscii())[0]`},
-		"regular expression":     {Repository: `body.list.exists(x, body.big.matches("(a*)*b")) ? "r" : "s"`},
-		"documents compared":     {Repository: `body.list.all(a, body.list.all(b, body == body)) ? "r" : "s"`},
-		"result too long":        {Repository: `body.five`},
-		"too many items":         {Events: `body.list`, Repository: `item`},
-		"each a little too much": {Events: `[1,2,3,4,5,6,7,8,9]`, Repository: `body.big.lowerAscii() != "" ? "r" : "s"`},
+		"list in a list":        {Repository: `body.list.all(a, body.list.all(b, a == b)) ? "r" : "s"`},
+		"long strings added":    {Repository: many("body.big")},
+		"replace multiplies":    {Repository: `body.big.replace("", body.big)`},
+		"replace of a replace":  {Repository: `body.five.replace("b", body.five).replace("b", body.five)`},
+		"replace adds up":       {Repository: `body.list.map(x, body.big.replace("a", "b"))[0]`},
+		"split over and over":   {Repository: `body.list.map(x, body.big.split(""))[0][0]`},
+		"lower case over again": {Repository: `body.list.map(x, body.big.lowerAscii())[0]`},
+		"regular expression":    {Repository: `body.list.exists(x, body.big.matches("(a*)*b")) ? "r" : "s"`},
+		"documents compared":    {Repository: `body.list.all(a, body.list.all(b, body == body)) ? "r" : "s"`},
+		"result too long":       {Repository: `body.five`},
+		"too many items":        {Events: `body.list`, Repository: `item`},
+		"each a little too much": {Events: `[1,2,3,4,5,6,7,8,9]`,
+			Repository: `body.big.lowerAscii() != "" ? "r" : "s"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,10 +73,11 @@ func TestEvalReadsFullEnvelopeWithinItsLimits(t *testing.T) {
 	}
 }
 
-// FuzzEval looks for a panic, for an error without a kind, for items that break their promise, and for an
-// evaluation that is not a function of its input.
+// FuzzEval looks for a panic, for an error without a kind, for items that break their promise, and
+// for an evaluation that is not a function of its input.
 func FuzzEval(f *testing.F) {
-	for _, body := range []string{ecr, gitea, odd, `[]`, `null`, `{"detail":[]}`, `{"package":{"version":3}}`} {
+	for _, body := range []string{ecr, gitea, odd, `[]`, `null`, `{"detail":[]}`,
+		`{"package":{"version":3}}`} {
 		f.Add(body, `item.name`, `[body]`)
 		f.Add(body, `item.detail["repository-name"]`, `body`)
 		f.Add(body, `item.?a.orValue("b").replace("b", "c")`, `body.batches.map(b, b.images)`)
@@ -92,18 +96,21 @@ func FuzzEval(f *testing.F) {
 			return
 		}
 		programs := fixed
-		if p, err := Compile(Config{Events: events, Repository: repository, Tag: `"t"`, Time: `item.?at`}); err == nil {
+		if p, err := Compile(Config{Events: events, Repository: repository, Tag: `"t"`,
+			Time: `item.?at`}); err == nil {
 			programs = append(programs[:len(programs):len(programs)], p)
 		} else if pratique.KindOf(err) != pratique.Invalid {
 			t.Fatal(err)
 		}
 		for _, p := range programs {
 			items, err := p.Eval(http.Header{}, decoded)
-			if kind := pratique.KindOf(err); err != nil && kind != pratique.Invalid && kind != pratique.Exhausted {
+			if kind := pratique.KindOf(err); err != nil && kind != pratique.Invalid &&
+				kind != pratique.Exhausted {
 				t.Fatal(err)
 			}
 			for _, item := range items {
-				if item.Wanted && (item.Repository == "" || item.Tag == "" && item.Digest == "" || len(item.Repository) > maxResult) {
+				if item.Wanted && (item.Repository == "" || item.Tag == "" && item.Digest == "" ||
+					len(item.Repository) > maxResult) {
 					t.Fatalf("%+v", item)
 				}
 			}

@@ -23,7 +23,8 @@ func (b *budget) list(e *expression, variables map[string]any) ([]ref.Val, error
 	}
 	size, ok := list.Size().(types.Int)
 	if !ok || size > maxItems {
-		return nil, pratique.Errorf(pratique.Exhausted, e.name, "%v items, more than %d", list.Size(), maxItems)
+		return nil, pratique.Errorf(pratique.Exhausted, e.name, "%v items, more than %d",
+			list.Size(), maxItems)
 	}
 	elements := make([]ref.Val, 0, int(size))
 	for n := range size {
@@ -55,7 +56,8 @@ func (b *budget) string(e *expression, variables map[string]any) (string, error)
 	case !ok:
 		return "", wrongType(e, value, "a string")
 	case len(text) > maxResult:
-		return "", pratique.Errorf(pratique.Exhausted, e.name, "%d bytes, more than %d", len(text), maxResult)
+		return "", pratique.Errorf(pratique.Exhausted, e.name, "%d bytes, more than %d", len(text),
+			maxResult)
 	}
 	return string(text), nil
 }
@@ -81,7 +83,8 @@ func (b *budget) time(e *expression, variables map[string]any) (time.Time, error
 		}
 		t, err := time.Parse(time.RFC3339Nano, string(v))
 		if err != nil {
-			return time.Time{}, fmt.Errorf("%s: %q is not an RFC 3339 time", e.name, pratique.Clip(string(v)))
+			return time.Time{}, fmt.Errorf("%s: %q is not an RFC 3339 time", e.name,
+				pratique.Clip(string(v)))
 		}
 		return t.UTC(), nil
 	default:
@@ -89,8 +92,8 @@ func (b *budget) time(e *expression, variables map[string]any) (time.Time, error
 	}
 }
 
-// seconds refuses times before 1970 or after the year 9999, for example milliseconds. It keeps a fraction to the
-// microsecond, the precision of a float64.
+// seconds refuses times before 1970 or after the year 9999, for example milliseconds. It keeps a
+// fraction to the microsecond, the precision of a float64.
 func seconds(e *expression, s float64) (time.Time, error) {
 	const end = 253402300800
 	if !(s >= 0 && s < end) {

@@ -22,13 +22,15 @@ import (
 const (
 	// fetchTimeout bounds one fetch of the keys.
 	fetchTimeout = 5 * time.Second
-	// maxKeysBytes and maxKeys bound what the issuer may answer. Google has 3 keys in 2 KiB, Entra 10 in 20.
+	// maxKeysBytes and maxKeys bound what the issuer may answer. Google has 3 keys in 2 KiB, Entra
+	// 10 in 20.
 	maxKeysBytes, maxKeys = 1 << 20, 200
 	// refresh is the age at which keys are fetched again, so that a withdrawn one is dropped.
 	refresh = time.Hour
 	// keep is how long keys are used while the issuer does not answer.
 	keep = 24 * time.Hour
-	// pause is the time between two fetches, so that a sender of invalid tokens cannot make us flood the issuer.
+	// pause is the time between two fetches, so that a sender of invalid tokens cannot make us
+	// flood the issuer.
 	pause = 30 * time.Second
 	// pauseFailed is the time after a failed fetch.
 	pauseFailed = 5 * time.Second
@@ -41,8 +43,8 @@ func algorithms() []jose.SignatureAlgorithm {
 	return []jose.SignatureAlgorithm{jose.RS256, jose.ES256}
 }
 
-// keySet caches the issuer's keys. go-oidc's own fetches them again for every token that it cannot verify, without a
-// bound on bytes.
+// keySet caches the issuer's keys. go-oidc's own fetches them again for every token that it cannot
+// verify, without a bound on bytes.
 type keySet struct {
 	url    string
 	client *http.Client
@@ -51,7 +53,8 @@ type keySet struct {
 	gate chan struct{}
 
 	mu sync.Mutex
-	// keys by their id; read is when they came, asked the start of the last try and failed its error.
+	// keys by their id; read is when they came, asked the start of the last try and failed its
+	// error.
 	keys   map[string]jose.JSONWebKey
 	read   time.Time
 	asked  time.Time
@@ -147,8 +150,8 @@ func (s *keySet) answer(kid string) (jose.JSONWebKey, bool, error) {
 	if s.failed != nil {
 		return key, false, s.failed
 	}
-	// The issuer has answered within the pause, without such a key. Issuers publish a key well before they sign with
-	// it, so the token is invalid.
+	// The issuer has answered within the pause, without such a key. Issuers publish a key well
+	// before they sign with it, so the token is invalid.
 	return key, false, nil
 }
 
@@ -200,8 +203,8 @@ func (s *keySet) fetch(ctx context.Context) (map[string]jose.JSONWebKey, error) 
 	return parseKeys(body)
 }
 
-// parseKeys reads a JSON Web Key Set. Keys of other kinds, too small ones and those for encryption are left
-// out, as the standard asks; a set with no key that we could use is an error.
+// parseKeys reads a JSON Web Key Set. Keys of other kinds, too small ones and those for encryption
+// are left out, as the standard asks; a set with no key that we could use is an error.
 func parseKeys(body []byte) (map[string]jose.JSONWebKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`

@@ -56,8 +56,8 @@ func newIssuer(t testing.TB) *issuer {
 	return i
 }
 
-// publish sets the ids under which the keys are served: "ec" is the EC key, all others the RSA key. With them
-// come keys of kinds that are of no use here.
+// publish sets the ids under which the keys are served: "ec" is the EC key, all others the RSA key.
+// With them come keys of kinds that are of no use here.
 func (i *issuer) publish(ids ...string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -137,7 +137,8 @@ func TestOwnAuthority(t *testing.T) {
 		}
 		return v.Verify(t.Context(), "Bearer "+i.sign(t, "rsa", nil))
 	}
-	if err := verify(); pratique.KindOf(err) != pratique.Unavailable || !strings.Contains(err.Error(), "in receivers[].oidc.ca") {
+	if err := verify(); pratique.KindOf(err) != pratique.Unavailable ||
+		!strings.Contains(err.Error(), "in receivers[].oidc.ca") {
 		t.Errorf("an unknown authority: %v", err)
 	}
 	c.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.server.Certificate().Raw})
@@ -190,7 +191,8 @@ func TestWrongTokensDoNotHammerIssuer(t *testing.T) {
 		t.Errorf("asked %d times within the pause, want once", n)
 	}
 	i.sleep(pause)
-	wantDenied(t, "unknown key later", v.Verify(t.Context(), "Bearer "+i.sign(t, "nobody", nil)), "no key")
+	wantDenied(t, "unknown key later", v.Verify(t.Context(), "Bearer "+i.sign(t, "nobody", nil)),
+		"no key")
 	if n := i.requests(); n != 2 {
 		t.Errorf("asked %d times, want a second time after the pause", n)
 	}
@@ -200,7 +202,9 @@ func TestKeysThatCannotBeReadAreNoRefusal(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat(" ", maxKeysBytes+1)
 	for name, answer := range map[string]http.HandlerFunc{
-		"status": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"status": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusInternalServerError)
+		},
 		"redirect": func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/keys" {
 				http.Redirect(w, r, "/elsewhere", http.StatusFound)
@@ -209,8 +213,12 @@ func TestKeysThatCannotBeReadAreNoRefusal(t *testing.T) {
 			t.Error("the redirect was followed")
 		},
 		"too many bytes": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(big)) },
-		"not JSON":       func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
-		"no keys":        func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"keys":[]}`)) },
+		"not JSON": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte("<html>"))
+		},
+		"no keys": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = w.Write([]byte(`{"keys":[]}`))
+		},
 		"too many keys": func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte(`{"keys":[` + strings.Repeat("{},", maxKeys) + `{}]}`))
 		},

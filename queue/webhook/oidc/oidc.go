@@ -1,8 +1,8 @@
-// Package oidc verifies the ID tokens with which senders such as Google Pub/Sub or Azure Event Grid authenticate
-// themselves: a JWT of a public issuer in the Authorization header.
+// Package oidc verifies the ID tokens with which senders such as Google Pub/Sub or Azure Event Grid
+// authenticate themselves: a JWT of a public issuer in the Authorization header.
 //
-// A public issuer gives tokens to anybody, so a valid signature of the issuer proves nothing. A token is accepted only
-// if its audience is ours and it names the configured account.
+// A public issuer gives tokens to anybody, so a valid signature of the issuer proves nothing. A
+// token is accepted only if its audience is ours and it names the configured account.
 package oidc
 
 import (
@@ -30,7 +30,8 @@ const (
 )
 
 const (
-	// maxHeader bounds the Authorization header, in bytes. Tokens of the known senders have 1 to 2 KiB.
+	// maxHeader bounds the Authorization header, in bytes. Tokens of the known senders have 1 to 2
+	// KiB.
 	maxHeader = 8 << 10
 	// maxSkew is how far ahead the issuer's clock may be. go-oidc allows nbf the same.
 	maxSkew = 5 * time.Minute
@@ -40,20 +41,22 @@ const (
 type Config struct {
 	// Issuer is the exact iss of the tokens; default Google's.
 	Issuer string
-	// KeysURL is where the issuer's public keys are, as a JSON Web Key Set over https. The default is
-	// Google's for Google's issuer; any other issuer needs one.
+	// KeysURL is where the issuer's public keys are, as a JSON Web Key Set over https. The default
+	// is Google's for Google's issuer; any other issuer needs one.
 	KeysURL string
-	// Audience must be among the token's audiences. Required, and unique to this service: a token that was
-	// made for another one must not open this one.
+	// Audience must be among the token's audiences. Required, and unique to this service: a token
+	// that was made for another one must not open this one.
 	Audience string
 	// Email is the exact account, which the issuer must have verified. Required for Google's issuer.
 	Email string
-	// Claims are further claims with their exact values, all of them strings, such as appid. An issuer other
-	// than Google needs at least one of Email and Claims.
+	// Claims are further claims with their exact values, all of them strings, such as appid. An
+	// issuer other than Google needs at least one of Email and Claims.
 	Claims map[string]string
-	// CA are certificates, in PEM, of authorities that are trusted for KeysURL beside those of the system.
+	// CA are certificates, in PEM, of authorities that are trusted for KeysURL beside those of the
+	// system.
 	CA []byte
-	// Client fetches the keys; default one of its own, which uses CA. It is copied; redirects are refused whatever it says.
+	// Client fetches the keys; default one of its own, which uses CA. It is copied; redirects are
+	// refused whatever it says.
 	Client *http.Client
 	// Now is the clock; default [time.Now].
 	Now func() time.Time
@@ -66,8 +69,8 @@ type Verifier struct {
 	keys   *keySet
 }
 
-// New checks the configuration; errors are Invalid. The keys are fetched for the first token, so the service starts
-// while the issuer is down.
+// New checks the configuration; errors are Invalid. The keys are fetched for the first token, so
+// the service starts while the issuer is down.
 func New(c Config) (*Verifier, error) {
 	if c.Issuer == "" || c.Issuer == googleAlias {
 		c.Issuer = googleIssuer
@@ -90,8 +93,9 @@ func New(c Config) (*Verifier, error) {
 	}
 	return &Verifier{
 		config: c,
-		token:  coreos.Config{ClientID: c.Audience, SupportedSigningAlgs: []string{coreos.RS256, coreos.ES256}, Now: c.Now},
-		keys:   newKeySet(c.KeysURL, c.Client, c.Now),
+		token: coreos.Config{ClientID: c.Audience, SupportedSigningAlgs: []string{coreos.RS256,
+			coreos.ES256}, Now: c.Now},
+		keys: newKeySet(c.KeysURL, c.Client, c.Now),
 	}, nil
 }
 
@@ -112,19 +116,21 @@ func (c Config) validate() error {
 		switch {
 		case name == "" || value == "":
 			return fmt.Errorf("claims: %q: %q: a name and a value are required", name, value)
-		case slices.Contains([]string{"iss", "aud", "exp", "nbf", "iat", "email", "email_verified"}, name):
+		case slices.Contains([]string{"iss", "aud", "exp", "nbf", "iat", "email", "email_verified"},
+			name):
 			return fmt.Errorf("claims: %s is checked by itself", name)
 		}
 	}
 	return nil
 }
 
-// Verify accepts or refuses the value of an Authorization header: the word Bearer and a token, 8 KiB at most.
+// Verify accepts or refuses the value of an Authorization header: the word Bearer and a token, 8
+// KiB at most.
 //
-// The error is Denied if the token is wrong (401), and Unavailable if it could not be found out because the
-// issuer's keys cannot be read now (503: a sender that gives up after a 401 must try again). It says what is
-// wrong and never contains the token. A fetch of the keys takes 5 seconds at most, and goes on to its end even
-// when ctx ends.
+// The error is Denied if the token is wrong (401), and Unavailable if it could not be found out
+// because the issuer's keys cannot be read now (503: a sender that gives up after a 401 must try
+// again). It says what is wrong and never contains the token. A fetch of the keys takes 5 seconds
+// at most, and goes on to its end even when ctx ends.
 func (v *Verifier) Verify(ctx context.Context, authorization string) error {
 	raw, err := bearer(authorization)
 	if err != nil {
@@ -162,8 +168,8 @@ func bearer(authorization string) (string, error) {
 	return token, nil
 }
 
-// ours refuses tokens that cannot be valid with any key, of another issuer or with another algorithm, before the keys
-// are fetched.
+// ours refuses tokens that cannot be valid with any key, of another issuer or with another
+// algorithm, before the keys are fetched.
 func (v *Verifier) ours(raw string) error {
 	jws, err := jose.ParseSignedCompact(raw, algorithms())
 	if err != nil {
@@ -175,7 +181,8 @@ func (v *Verifier) ours(raw string) error {
 	if err := json.Unmarshal(jws.UnsafePayloadWithoutVerification(), &claims); err != nil {
 		return fmt.Errorf("the claims are not readable: %w", err)
 	}
-	if claims.Issuer != v.config.Issuer && (v.config.Issuer != googleIssuer || claims.Issuer != googleAlias) {
+	if claims.Issuer != v.config.Issuer && (v.config.Issuer != googleIssuer ||
+		claims.Issuer != googleAlias) {
 		return fmt.Errorf("issued by %q, not by %s", pratique.Clip(claims.Issuer), v.config.Issuer)
 	}
 	return nil
@@ -187,7 +194,8 @@ func (v *Verifier) holder(token *coreos.IDToken) error {
 		return fmt.Errorf("iat is missing")
 	}
 	if now := v.config.Now(); token.IssuedAt.After(now.Add(maxSkew)) {
-		return fmt.Errorf("issued at %s, in the future: is a clock wrong?", token.IssuedAt.UTC().Format(time.RFC3339))
+		return fmt.Errorf("issued at %s, in the future: is a clock wrong?",
+			token.IssuedAt.UTC().Format(time.RFC3339))
 	}
 	var claims map[string]any
 	if err := token.Claims(&claims); err != nil {
@@ -195,7 +203,8 @@ func (v *Verifier) holder(token *coreos.IDToken) error {
 	}
 	if v.config.Email != "" {
 		if email, ok := claims["email"].(string); !ok || email != v.config.Email {
-			return fmt.Errorf("email is %q, not %q", pratique.Clip(fmt.Sprint(claims["email"])), v.config.Email)
+			return fmt.Errorf("email is %q, not %q", pratique.Clip(fmt.Sprint(claims["email"])),
+				v.config.Email)
 		}
 		if verified, ok := claims["email_verified"].(bool); !ok || !verified {
 			return fmt.Errorf("email_verified is not true")
@@ -203,7 +212,8 @@ func (v *Verifier) holder(token *coreos.IDToken) error {
 	}
 	for name, want := range v.config.Claims {
 		if got, ok := claims[name].(string); !ok || got != want {
-			return fmt.Errorf("claim %s is %q, not the string %q", name, pratique.Clip(fmt.Sprint(claims[name])), want)
+			return fmt.Errorf("claim %s is %q, not the string %q", name,
+				pratique.Clip(fmt.Sprint(claims[name])), want)
 		}
 	}
 	return nil

@@ -22,15 +22,23 @@ func TestNewRefusesConfigurationThatAcceptsAnybody(t *testing.T) {
 		config Config
 		want   string
 	}{
-		"no audience":              {Config{Email: account}, "audience"},
-		"google without email":     {Config{Audience: audience, Claims: map[string]string{"sub": "1"}}, "email is required"},
-		"alias without email":      {Config{Issuer: googleAlias, Audience: audience}, "email is required"},
-		"other without keys":       {Config{Issuer: "https://issuer.test", Audience: audience, Email: account}, "keysURL"},
-		"other without a claim":    {Config{Issuer: "https://issuer.test", KeysURL: "https://issuer.test/k", Audience: audience}, "email or claims"},
-		"keys over http":           {Config{KeysURL: "http://issuer.test/k", Audience: audience, Email: account}, "https"},
-		"credentials in keys' URL": {Config{KeysURL: "https://a:b@issuer.test/k", Audience: audience, Email: account}, "https"},
-		"empty claim":              {Config{Audience: audience, Email: account, Claims: map[string]string{"appid": ""}}, "claims"},
-		"claim of its own":         {Config{Audience: audience, Email: account, Claims: map[string]string{"aud": "x"}}, "aud"},
+		"no audience": {Config{Email: account}, "audience"},
+		"google without email": {Config{Audience: audience,
+			Claims: map[string]string{"sub": "1"}}, "email is required"},
+		"alias without email": {Config{Issuer: googleAlias, Audience: audience},
+			"email is required"},
+		"other without keys": {Config{Issuer: "https://issuer.test", Audience: audience,
+			Email: account}, "keysURL"},
+		"other without a claim": {Config{Issuer: "https://issuer.test",
+			KeysURL: "https://issuer.test/k", Audience: audience}, "email or claims"},
+		"keys over http": {Config{KeysURL: "http://issuer.test/k", Audience: audience,
+			Email: account}, "https"},
+		"credentials in keys' URL": {Config{KeysURL: "https://a:b@issuer.test/k",
+			Audience: audience, Email: account}, "https"},
+		"empty claim": {Config{Audience: audience, Email: account,
+			Claims: map[string]string{"appid": ""}}, "claims"},
+		"claim of its own": {Config{Audience: audience, Email: account,
+			Claims: map[string]string{"aud": "x"}}, "aud"},
 	} {
 		_, err := New(test.config)
 		if pratique.KindOf(err) != pratique.Invalid || !strings.Contains(err.Error(), test.want) {
@@ -47,17 +55,21 @@ func TestVerifyAcceptsAccountThatWasConfigured(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
 	google := i.verifier(t, Config{Audience: audience, Email: account})
-	other := i.verifier(t, Config{Issuer: "https://issuer.test", Audience: audience, Claims: map[string]string{"appid": "app-1"}})
+	other := i.verifier(t, Config{Issuer: "https://issuer.test", Audience: audience,
+		Claims: map[string]string{"appid": "app-1"}})
 	for name, test := range map[string]struct {
 		verifier *Verifier
 		token    string
 	}{
-		"RS256":            {google, i.sign(t, "rsa", nil)},
-		"ES256":            {google, i.sign(t, "ec", nil)},
-		"alias of issuer":  {google, i.sign(t, "rsa", claims{"iss": googleAlias})},
-		"ours of several":  {google, i.sign(t, "rsa", claims{"aud": []string{"https://other.test", audience}})},
-		"clock a bit fast": {google, i.sign(t, "rsa", claims{"iat": i.at(4 * time.Minute), "nbf": i.at(4 * time.Minute)})},
-		"claims":           {other, i.sign(t, "rsa", claims{"iss": "https://issuer.test", "appid": "app-1", "email": nil})},
+		"RS256":           {google, i.sign(t, "rsa", nil)},
+		"ES256":           {google, i.sign(t, "ec", nil)},
+		"alias of issuer": {google, i.sign(t, "rsa", claims{"iss": googleAlias})},
+		"ours of several": {google,
+			i.sign(t, "rsa", claims{"aud": []string{"https://other.test", audience}})},
+		"clock a bit fast": {google,
+			i.sign(t, "rsa", claims{"iat": i.at(4 * time.Minute), "nbf": i.at(4 * time.Minute)})},
+		"claims": {other,
+			i.sign(t, "rsa", claims{"iss": "https://issuer.test", "appid": "app-1", "email": nil})},
 	} {
 		if err := test.verifier.Verify(t.Context(), "Bearer "+test.token); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -71,7 +83,8 @@ func TestVerifyAcceptsAccountThatWasConfigured(t *testing.T) {
 func TestVerifyDeniesTokenOfSomebodyElse(t *testing.T) {
 	t.Parallel()
 	i := newIssuer(t)
-	v := i.verifier(t, Config{Audience: audience, Email: account, Claims: map[string]string{"appid": "app-1"}})
+	v := i.verifier(t, Config{Audience: audience, Email: account,
+		Claims: map[string]string{"appid": "app-1"}})
 	good := claims{"appid": "app-1"}
 	if err := v.Verify(t.Context(), "Bearer "+i.sign(t, "rsa", good)); err != nil {
 		t.Fatal(err)
@@ -137,21 +150,24 @@ func TestVerifyDeniesForgedToken(t *testing.T) {
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	elsewhere := newIssuer(t)
 	for name, header := range map[string]string{
-		"none":                   "Bearer " + encode([]byte(`{"alg":"none"}`)) + "." + parts[1] + ".",
-		"none in another case":   "Bearer " + encode([]byte(`{"alg":"nOnE","kid":"rsa"}`)) + "." + parts[1] + "." + parts[2],
-		"public key as secret":   "Bearer " + signed(t, jose.HS256, public, "rsa", string(body)),
-		"RS512":                  "Bearer " + signed(t, jose.RS512, i.rsa, "rsa", string(body)),
-		"another issuer's key":   "Bearer " + signed(t, jose.RS256, elsewhere.rsa, "rsa", string(body)),
-		"key of another kind":    "Bearer " + signed(t, jose.ES256, i.ec, "rsa", string(body)),
-		"unknown key":            "Bearer " + signed(t, jose.RS256, i.rsa, "nobody", string(body)),
-		"no key id":              "Bearer " + signed(t, jose.RS256, i.rsa, "", string(body)),
-		"changed claims":         "Bearer " + parts[0] + "." + encode([]byte(strings.Replace(string(body), account, "a@b.test", 1))) + "." + parts[2],
-		"no signature":           "Bearer " + parts[0] + "." + parts[1] + ".",
-		"other scheme":           "Basic " + good,
-		"no scheme":              good,
-		"two tokens":             "Bearer " + good + " " + good,
-		"two headers in one":     "Bearer " + good + ", Bearer " + good,
-		"JSON serialisation":     `Bearer {"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`,
+		"none": "Bearer " + encode([]byte(`{"alg":"none"}`)) + "." + parts[1] + ".",
+		"none in another case": "Bearer " + encode([]byte(`{"alg":"nOnE","kid":"rsa"}`)) + "." +
+			parts[1] + "." + parts[2],
+		"public key as secret": "Bearer " + signed(t, jose.HS256, public, "rsa", string(body)),
+		"RS512":                "Bearer " + signed(t, jose.RS512, i.rsa, "rsa", string(body)),
+		"another issuer's key": "Bearer " + signed(t, jose.RS256, elsewhere.rsa, "rsa", string(body)),
+		"key of another kind":  "Bearer " + signed(t, jose.ES256, i.ec, "rsa", string(body)),
+		"unknown key":          "Bearer " + signed(t, jose.RS256, i.rsa, "nobody", string(body)),
+		"no key id":            "Bearer " + signed(t, jose.RS256, i.rsa, "", string(body)),
+		"changed claims": "Bearer " + parts[0] + "." +
+			encode([]byte(strings.Replace(string(body), account, "a@b.test", 1))) + "." + parts[2],
+		"no signature":       "Bearer " + parts[0] + "." + parts[1] + ".",
+		"other scheme":       "Basic " + good,
+		"no scheme":          good,
+		"two tokens":         "Bearer " + good + " " + good,
+		"two headers in one": "Bearer " + good + ", Bearer " + good,
+		"JSON serialisation": `Bearer {"payload":"` + parts[1] + `","protected":"` + parts[0] +
+			`","signature":"` + parts[2] + `"}`,
 		"claims that are a list": "Bearer " + signed(t, jose.RS256, i.rsa, "rsa", `["x"]`),
 		"claims that are null":   "Bearer " + signed(t, jose.RS256, i.rsa, "rsa", `null`),
 		"garbage":                "Bearer a.b.c",
@@ -164,8 +180,8 @@ func TestVerifyDeniesForgedToken(t *testing.T) {
 	}
 }
 
-// FuzzVerify looks for a panic, for a refusal without a kind, and for a header that opens the door although
-// nobody signed it.
+// FuzzVerify looks for a panic, for a refusal without a kind, and for a header that opens the door
+// although nobody signed it.
 func FuzzVerify(f *testing.F) {
 	i := newIssuer(f)
 	v := i.verifier(f, Config{Audience: audience, Email: account})

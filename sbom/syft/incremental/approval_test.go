@@ -29,7 +29,8 @@ func TestCatalogersAreApproved(t *testing.T) {
 		t.Fatal(err)
 	}
 	have := append([]string{"syft " + requiredVersion(t)}, catalogers(t)...)
-	if diff := cmp.Diff(strings.Fields(string(raw)), strings.Fields(strings.Join(have, "\n"))); diff != "" {
+	if diff := cmp.Diff(strings.Fields(string(raw)),
+		strings.Fields(strings.Join(have, "\n"))); diff != "" {
 		t.Errorf("Syft is another one than that in %s (-approved +now); the comment of this test says what to do\n%s\n%s",
 			file, diff, strings.Join(have, "\n"))
 	}

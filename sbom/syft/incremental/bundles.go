@@ -30,7 +30,8 @@ func withBundles(cfg *syft.CreateSBOMConfig) *syft.CreateSBOMConfig {
 type bundles struct{ pkg.Cataloger }
 
 // Catalog implements [pkg.Cataloger].
-func (b bundles) Catalog(ctx context.Context, resolver file.Resolver) ([]pkg.Package, []artifact.Relationship, error) {
+func (b bundles) Catalog(ctx context.Context, resolver file.Resolver) ([]pkg.Package,
+	[]artifact.Relationship, error) {
 	return b.Cataloger.Catalog(ctx, marked{Resolver: resolver, mark: bundleMark()})
 }
 

@@ -26,7 +26,8 @@ func TestContains(t *testing.T) {
 		for at := 0; at+len(mark) <= size; at++ {
 			with := bytes.Clone(plain)
 			copy(with[at:], mark)
-			if found, err := contains(iotest.OneByteReader(bytes.NewReader(with)), mark, buffer); !found || err != nil {
+			if found, err := contains(iotest.OneByteReader(bytes.NewReader(with)), mark,
+				buffer); !found || err != nil {
 				t.Fatalf("not found at %d of %d, error %v", at, size, err)
 			}
 		}
@@ -47,7 +48,8 @@ func TestContains(t *testing.T) {
 	if _, err := contains(iotest.ErrReader(broken), mark, buffer); !errors.Is(err, broken) {
 		t.Errorf("error %v", err)
 	}
-	if _, err := contains(io.LimitReader(zeros{}, maxSearched+1), mark, make([]byte, 1<<20)); !errors.Is(err, errNotSearched) {
+	if _, err := contains(io.LimitReader(zeros{}, maxSearched+1), mark,
+		make([]byte, 1<<20)); !errors.Is(err, errNotSearched) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -68,10 +70,12 @@ func program(t *testing.T, bundled bool) string {
 	const markAt, headerAt, depsAt = searchBuffer - 7, searchBuffer + 200, searchBuffer + 400
 	file := make([]byte, depsAt+len(bundledDeps))
 	var head bytes.Buffer
-	ident := [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB), byte(elf.EV_CURRENT)}
+	ident := [elf.EI_NIDENT]byte{0x7f, 'E', 'L', 'F', byte(elf.ELFCLASS64), byte(elf.ELFDATA2LSB),
+		byte(elf.EV_CURRENT)}
 	for _, part := range []any{
 		elf.Header64{
-			Ident: ident, Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: 1, Phoff: 64, Ehsize: 64,
+			Ident: ident, Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: 1,
+			Phoff: 64, Ehsize: 64,
 			Phentsize: 56, Phnum: 1, Shentsize: 64,
 		},
 		elf.Prog64{Type: uint32(elf.PT_LOAD), Filesz: uint64(len(file)), Memsz: uint64(len(file))},
@@ -88,7 +92,8 @@ func program(t *testing.T, bundled bool) string {
 	copy(file[markAt:], bundleMark())
 	var bundle bytes.Buffer
 	for _, part := range []any{
-		uint32(6), uint32(0), int32(1), byte(2), []byte("id"), int64(depsAt), int64(len(bundledDeps)), int64(0), int64(0), uint64(0),
+		uint32(6), uint32(0), int32(1), byte(2), []byte("id"), int64(depsAt),
+		int64(len(bundledDeps)), int64(0), int64(0), uint64(0),
 	} {
 		if err := binary.Write(&bundle, binary.LittleEndian, part); err != nil {
 			t.Fatal(err)

@@ -73,7 +73,9 @@ func (c *cache) add(b *base) {
 	if b.below != nil && !slices.Contains(c.bases, b.below) {
 		return
 	}
-	if at := slices.IndexFunc(c.bases, func(old *base) bool { return slices.Equal(old.chain, b.chain) }); at >= 0 {
+	if at := slices.IndexFunc(c.bases, func(old *base) bool {
+		return slices.Equal(old.chain, b.chain)
+	}); at >= 0 {
 		if old := c.bases[at]; b.any(func(below *base) bool { return below == old }) {
 			return
 		}

@@ -11,7 +11,8 @@ import (
 
 // conflict returns the paths that the upper layers add, or the reason why they cannot be cataloged
 // alone: they change something in the base, or something in the base refers to them.
-func (b *base) conflict(upper *image.Image, all entries, resolver file.Resolver) (added map[string]struct{}, why string) {
+func (b *base) conflict(upper *image.Image, all entries,
+	resolver file.Resolver) (added map[string]struct{}, why string) {
 	for _, l := range upper.Layers {
 		for _, p := range l.Tree.AllRealPaths() {
 			if name, ok := removed(path.Dir(string(p)), path.Base(string(p))); ok && b.has(name) {

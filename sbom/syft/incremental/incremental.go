@@ -63,7 +63,8 @@ func (g *Generator) Tool() pratique.Tool { return g.full.Tool() }
 // Generate implements [sbom.Generator]. Errors are those of [plain.Generator.Generate].
 func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Documents, error) {
 	fail := func(err error) (sbom.Documents, error) {
-		return sbom.Documents{}, pratique.Wrap(layers.KindOf(ctx, err), "generate sbom", img.Subject.String(), err)
+		return sbom.Documents{}, pratique.Wrap(layers.KindOf(ctx, err), "generate sbom",
+			img.Subject.String(), err)
 	}
 	if err := ctx.Err(); err != nil { // a cached image is not read, so nothing else checks ctx
 		return fail(err)
@@ -85,7 +86,9 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	var all errgroup.Group
 	all.Go(func() (err error) {
 		docs, err = g.full.Write(img, plain.Catalog{
-			SBOM: found.whole, Packages: func() []pkg.Package { return found.packages }, Model: found.model,
+			SBOM: found.whole, Packages: func() []pkg.Package {
+				return found.packages
+			}, Model: found.model,
 		})
 		return err
 	})
@@ -159,7 +162,8 @@ func (g *Generator) all(ctx context.Context, img layers.Image, asked *trace) (_ 
 				return nil
 			}
 			return newBase(nil, base{
-				chain: chainOf(img), catalog: whole, found: found, model: model, layers: metadata(read), paths: paths{here: pathsOf(read)},
+				chain: chainOf(img), catalog: whole, found: found, model: model,
+				layers: metadata(read), paths: paths{here: pathsOf(read)},
 			}, asked, g.baseline)
 		},
 	}, nil
@@ -167,7 +171,8 @@ func (g *Generator) all(ctx context.Context, img layers.Image, asked *trace) (_ 
 
 // onBase catalogs the layers above a cached image. If why is not empty, the whole image has to be
 // read.
-func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ result, why string, err error) {
+func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ result,
+	why string, err error) {
 	n := len(low.chain)
 	if n == len(img.Layers) {
 		about, err := describe(img, low.layers)
@@ -176,7 +181,9 @@ func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ 
 		}
 		whole := about.describes(low.sbom())
 		return result{
-			whole: whole, packages: low.packages(), model: func() *spdx.Document { return plain.ModelOf(whole) },
+			whole: whole, packages: low.packages(), model: func() *spdx.Document {
+				return plain.ModelOf(whole)
+			},
 			remember: func() *base { return nil },
 		}, "", nil
 	}
@@ -213,8 +220,11 @@ func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ 
 	if why != "" {
 		return result{}, why, nil
 	}
-	view := &upperResolver{Resolver: resolver, base: low, added: added, layers: ids, trace: newTrace(), baseline: g.baseline}
-	above, err := g.full.Catalog(ctx, wrappedSource{Source: src, wrap: func(file.Resolver) file.Resolver { return view }, description: &about.Description}, g.config)
+	view := &upperResolver{Resolver: resolver, base: low, added: added, layers: ids,
+		trace: newTrace(), baseline: g.baseline}
+	above, err := g.full.Catalog(ctx, wrappedSource{Source: src, wrap: func(file.Resolver) file.Resolver {
+		return view
+	}, description: &about.Description}, g.config)
 	if why := view.refused(); why != "" {
 		return result{}, "it asks for " + why, nil
 	}
@@ -231,7 +241,8 @@ func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ 
 		model: func() *spdx.Document { return low.model.addTo(plain.ModelOf(above)) },
 		remember: func() *base {
 			return newBase(low, base{
-				chain: chainOf(img), catalog: above, found: found, layers: meta, paths: paths{here: all, below: &low.paths},
+				chain: chainOf(img), catalog: above, found: found, layers: meta,
+				paths: paths{here: all, below: &low.paths},
 			}, view.trace, g.baseline)
 		},
 	}, "", nil

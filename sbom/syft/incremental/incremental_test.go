@@ -43,8 +43,8 @@ func forgetful() *Generator {
 	return &Generator{full: generator.full, config: generator.config, baseline: generator.baseline}
 }
 
-// debian is a base with what upper layers can run into: a package database that owns files, directories behind
-// links, links that lead nowhere, a package of another ecosystem, executables.
+// debian is a base with what upper layers can run into: a package database that owns files,
+// directories behind links, links that lead nowhere, a package of another ecosystem, executables.
 func debian(t testing.TB) imagetest.Files {
 	t.Helper()
 	return imagetest.Files{
@@ -113,7 +113,8 @@ func sameDocuments(t testing.TB, want, got sbom.Documents) {
 		t.Errorf("SPDX (-plain +incremental)\n%s", clip(cmp.Diff(string(want.SPDX), string(got.SPDX))))
 	}
 	if !bytes.Equal(want.CycloneDX, got.CycloneDX) {
-		t.Errorf("CycloneDX (-plain +incremental)\n%s", clip(cmp.Diff(string(want.CycloneDX), string(got.CycloneDX))))
+		t.Errorf("CycloneDX (-plain +incremental)\n%s",
+			clip(cmp.Diff(string(want.CycloneDX), string(got.CycloneDX))))
 	}
 	if want.Packages != got.Packages || !sameEntries(want.Catalog, got.Catalog) {
 		t.Errorf("%d packages, want %d, or they differ", got.Packages, want.Packages)
@@ -148,18 +149,22 @@ func TestOnAKnownBase(t *testing.T) {
 	}{
 		"nothing above": {upper: nil},
 		"an application": {upper: []imagetest.Files{
-			{"app/": "", "app/node_modules/ms/package.json": npm("ms"), "app/node_modules/ms/license.md": "MIT"},
+			{"app/": "", "app/node_modules/ms/package.json": npm("ms"),
+				"app/node_modules/ms/license.md": "MIT"},
 		}},
 		"two layers, the second removes from the first": {upper: []imagetest.Files{
-			{"app/node_modules/ms/package.json": npm("ms"), "app/node_modules/qs/package.json": npm("qs")},
+			{"app/node_modules/ms/package.json": npm("ms"),
+				"app/node_modules/qs/package.json": npm("qs")},
 			{"app/node_modules/.wh.qs": "", "usr/local/bin/run": "#!/bin/sh\n"},
 		}},
 		"links among its own files": {upper: []imagetest.Files{
-			{"app/node_modules/.bin/ms": imagetest.Symlink + "../ms/cli.js", "app/node_modules/ms/cli.js": "x", "app/node_modules/ms/package.json": npm("ms"),
+			{"app/node_modules/.bin/ms": imagetest.Symlink + "../ms/cli.js",
+				"app/node_modules/ms/cli.js": "x", "app/node_modules/ms/package.json": npm("ms"),
 				"opt/app": imagetest.Symlink + "/app", "opt/gone": imagetest.Symlink + "/nowhere/at/all"},
 		}},
 		"a hard link among its own files": {upper: []imagetest.Files{
-			{"app/a/package.json": npm("a"), "app/b/package.json": imagetest.Hardlink + "app/a/package.json"},
+			{"app/a/package.json": npm("a"), "app/b/package.json": imagetest.Hardlink +
+				"app/a/package.json"},
 		}},
 		"a static program": {upper: []imagetest.Files{{"usr/local/bin/app": ownBinary(t)}}},
 		"Python beside Debian's": {
@@ -167,25 +172,34 @@ func TestOnAKnownBase(t *testing.T) {
 				"app/site-packages/x-1.0.dist-info/RECORD": "x/__init__.py,,\n"}},
 			why: "python-installed-package-cataloger",
 		},
-		"an RPM database":                {upper: []imagetest.Files{{"app/lib/apk/db/installed": "P:musl\nV:1.2\nA:x86_64\n\n"}}, why: "apk-db-cataloger"},
-		"a file replaced":                {upper: []imagetest.Files{{"etc/os-release": "ID=alpine\nVERSION_ID=3.19\n"}}, why: "replaces /etc/os-release"},
-		"a file removed":                 {upper: []imagetest.Files{{"usr/bin/.wh.dash": ""}}, why: "removes /usr/bin/dash"},
-		"a directory emptied":            {upper: []imagetest.Files{{"opt/.wh..wh..opq": "", "opt/package.json": npm("opt")}}, why: "removes /opt"},
-		"a directory replaced":           {upper: []imagetest.Files{{"opt": "now a file"}}, why: "replaces /opt"},
-		"a directory for a link":         {upper: []imagetest.Files{{"lib/": "", "lib/x/package.json": npm("x")}}, why: "replaces /lib"},
+		"an RPM database": {upper: []imagetest.Files{{"app/lib/apk/db/installed": "P:musl\nV:1.2\nA:x86_64\n\n"}}, why: "apk-db-cataloger"},
+		"a file replaced": {upper: []imagetest.Files{{"etc/os-release": "ID=alpine\nVERSION_ID=3.19\n"}}, why: "replaces /etc/os-release"},
+		"a file removed": {upper: []imagetest.Files{{"usr/bin/.wh.dash": ""}},
+			why: "removes /usr/bin/dash"},
+		"a directory emptied": {upper: []imagetest.Files{{"opt/.wh..wh..opq": "",
+			"opt/package.json": npm("opt")}}, why: "removes /opt"},
+		"a directory replaced": {upper: []imagetest.Files{{"opt": "now a file"}},
+			why: "replaces /opt"},
+		"a directory for a link": {upper: []imagetest.Files{{"lib/": "",
+			"lib/x/package.json": npm("x")}}, why: "replaces /lib"},
 		"a file that a package owns":     {upper: []imagetest.Files{{"usr/share/dash/missing": "found"}}, why: "/usr/share/dash/missing"},
 		"a file where a link leads":      {upper: []imagetest.Files{{"etc/alternatives/pager": "found"}}, why: "/etc/alternatives/pager"},
 		"a directory where a link leads": {upper: []imagetest.Files{{"run/lock/x": "y"}}, why: "/run"},
 		"a file behind two paths":        {upper: []imagetest.Files{{"usr/lib/node_modules/ms/package.json": npm("ms")}}, why: "second way to /usr/lib"},
-		"a link into the base":           {upper: []imagetest.Files{{"app/node": imagetest.Symlink + "/usr/share/nodejs"}}, why: "leads into the base"},
+		"a link into the base": {upper: []imagetest.Files{{"app/node": imagetest.Symlink +
+			"/usr/share/nodejs"}}, why: "leads into the base"},
 		"a link by way of a link": {upper: []imagetest.Files{
 			{"app/a": imagetest.Symlink + "b", "app/b": imagetest.Symlink + "/usr/share/nodejs/base"},
 		}, why: "leads into the base"},
-		"a link up and down":        {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b/../../usr/share/nodejs"}}, why: "rewritten"},
-		"a link to everything":      {upper: []imagetest.Files{{"app/root": imagetest.Symlink + "/"}}, why: "leads into the base"},
-		"a circle":                  {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b", "app/b": imagetest.Symlink + "a"}}, why: "is in a loop"},
+		"a link up and down": {upper: []imagetest.Files{{"app/a": imagetest.Symlink +
+			"b/../../usr/share/nodejs"}}, why: "rewritten"},
+		"a link to everything": {upper: []imagetest.Files{{"app/root": imagetest.Symlink +
+			"/"}}, why: "leads into the base"},
+		"a circle": {upper: []imagetest.Files{{"app/a": imagetest.Symlink + "b",
+			"app/b": imagetest.Symlink + "a"}}, why: "is in a loop"},
 		"a hard link into the base": {upper: []imagetest.Files{{"app/package.json": imagetest.Hardlink + "usr/share/nodejs/base/package.json"}}, why: "rewritten"},
-		"the base's layer again":    {upper: []imagetest.Files{{"app/x": "y"}, debian(t)}, why: "layer of the base again"},
+		"the base's layer again": {upper: []imagetest.Files{{"app/x": "y"}, debian(t)},
+			why: "layer of the base again"},
 		"the same package as below": {upper: []imagetest.Files{{"opt/copy/package.json": npm("base")}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -198,10 +212,12 @@ func TestOnAKnownBase(t *testing.T) {
 	}
 }
 
-// TestOnOtherBases tries what packages of one kind may do with those of another, or with a release file that comes later.
+// TestOnOtherBases tries what packages of one kind may do with those of another, or with a release
+// file that comes later.
 func TestOnOtherBases(t *testing.T) {
 	npm := imagetest.Files{"app/package.json": `{"name":"q","version":"1.2.3","license":"MIT"}`}
-	alpine := imagetest.Files{"etc/os-release": "ID=alpine\nVERSION_ID=3.19.1\n", "etc/alpine-release": "3.19.1\n",
+	alpine := imagetest.Files{"etc/os-release": "ID=alpine\nVERSION_ID=3.19.1\n",
+		"etc/alpine-release":   "3.19.1\n",
 		"lib/apk/db/installed": "C:Q1abc=\nP:musl\nV:1.2.4-r2\nA:x86_64\no:musl\nL:MIT\nF:app\nR:package.json\nF:usr/bin\nR:tool\n\n"}
 	python := imagetest.Files{"lib/python3/site-packages/x-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: x\nVersion: 1.0\n",
 		"lib/python3/site-packages/x-1.0.dist-info/RECORD": "x/__init__.py,,\n../../../app/package.json,,\n"}
@@ -212,16 +228,24 @@ func TestOnOtherBases(t *testing.T) {
 		base, upper imagetest.Files
 		why         string
 	}{
-		"a file of apk's that comes later":       {alpine, npm, "/app"},
-		"a program of apk's that comes later":    {alpine, imagetest.Files{"usr/bin/tool": program}, "/usr/bin"},
-		"a file of dpkg's that comes later":      {owner, npm, "/app/package.json"},
-		"a file of Python's that comes later":    {python, npm, "/app/package.json"},
-		"two programs":                           {imagetest.Files{"bin/first": program}, imagetest.Files{"bin/second": program}, ""},
-		"a lock file beside what it is about":    {npm, imagetest.Files{"app/yarn.lock": "# yarn lockfile v1\n\n\nms@^1.0.0:\n  version \"1.0.0\"\n"}, ""},
-		"a release file":                         {npm, imagetest.Files{"etc/os-release": "ID=alpine\nVERSION_ID=3.19.1\n"}, "the base looks for"},
-		"a release file where a link leads":      {imagetest.Files{"etc/os-release": imagetest.Symlink + "../usr/lib/os-release"}, imagetest.Files{"usr/lib/os-release": "ID=debian\n"}, "/usr/lib/os-release"},
-		"a distribution on nothing but a file":   {imagetest.Files{"hello": "x"}, debian(t), "the base looks for"},
-		"a license beside a package of the base": {npm, imagetest.Files{"app/LICENSE": "MIT License"}, ""},
+		"a file of apk's that comes later": {alpine, npm, "/app"},
+		"a program of apk's that comes later": {alpine, imagetest.Files{"usr/bin/tool": program},
+			"/usr/bin"},
+		"a file of dpkg's that comes later":   {owner, npm, "/app/package.json"},
+		"a file of Python's that comes later": {python, npm, "/app/package.json"},
+		"two programs": {imagetest.Files{"bin/first": program},
+			imagetest.Files{"bin/second": program}, ""},
+		"a lock file beside what it is about": {npm,
+			imagetest.Files{"app/yarn.lock": "# yarn lockfile v1\n\n\nms@^1.0.0:\n  version \"1.0.0\"\n"}, ""},
+		"a release file": {npm,
+			imagetest.Files{"etc/os-release": "ID=alpine\nVERSION_ID=3.19.1\n"}, "the base looks for"},
+		"a release file where a link leads": {imagetest.Files{"etc/os-release": imagetest.Symlink +
+			"../usr/lib/os-release"}, imagetest.Files{"usr/lib/os-release": "ID=debian\n"},
+			"/usr/lib/os-release"},
+		"a distribution on nothing but a file": {imagetest.Files{"hello": "x"}, debian(t),
+			"the base looks for"},
+		"a license beside a package of the base": {npm,
+			imagetest.Files{"app/LICENSE": "MIT License"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			why := checkSame(t, imagetest.Build(t, test.base, test.upper), 1)
@@ -277,7 +301,8 @@ func TestBaseOfBase(t *testing.T) {
 // TestSharedLayers catalogs two builds of an application whose base was never an image of its own.
 func TestSharedLayers(t *testing.T) {
 	build := func(version string) layers.Image {
-		return imagetest.Build(t, debian(t), imagetest.Files{"app/package.json": fmt.Sprintf(`{"name":"app","version":%q}`, version)})
+		return imagetest.Build(t, debian(t),
+			imagetest.Files{"app/package.json": fmt.Sprintf(`{"name":"app","version":%q}`, version)})
 	}
 	g := forgetful()
 	for _, version := range []string{"1.0.0", "1.0.1", "1.0.2"} {
@@ -300,7 +325,8 @@ func TestSharedLayers(t *testing.T) {
 func TestCacheIsBounded(t *testing.T) {
 	var c cache
 	chain := func(n int) []pratique.Digest {
-		return chainOf(layers.Image{Layers: imagetest.Build(t, imagetest.Files{"f": fmt.Sprint(n)}).Layers})
+		return chainOf(layers.Image{Layers: imagetest.Build(t,
+			imagetest.Files{"f": fmt.Sprint(n)}).Layers})
 	}
 	for n := range maxBases + 3 {
 		c.add(&base{chain: chain(n)})
@@ -327,7 +353,8 @@ func TestCacheIsBounded(t *testing.T) {
 // TestBasesGoWithWhatTheyLieOn: nothing that was dropped is kept alive by what lies on it.
 func TestBasesGoWithWhatTheyLieOn(t *testing.T) {
 	var c cache
-	chain := chainOf(imagetest.Build(t, imagetest.Files{"a": "1"}, imagetest.Files{"b": "2"}, imagetest.Files{"c": "3"}))
+	chain := chainOf(imagetest.Build(t, imagetest.Files{"a": "1"}, imagetest.Files{"b": "2"},
+		imagetest.Files{"c": "3"}))
 	low := &base{chain: chain[:1], paths: paths{here: make(entries)}}
 	middle := &base{chain: chain[:2], below: low}
 	top := &base{chain: chain, below: middle}
@@ -372,7 +399,8 @@ func TestRandomUpperLayers(t *testing.T) {
 }
 
 func randomFiles(r *rand.Rand) imagetest.Files {
-	dirs := []string{"app", "app/node_modules/a", "opt", "usr/local/bin", "usr/share/dash", "srv/x/y", "lib/z", "etc"}
+	dirs := []string{"app", "app/node_modules/a", "opt", "usr/local/bin", "usr/share/dash",
+		"srv/x/y", "lib/z", "etc"}
 	files := imagetest.Files{}
 	for range 1 + r.IntN(3) {
 		dir := dirs[r.IntN(len(dirs))]
@@ -384,7 +412,8 @@ func randomFiles(r *rand.Rand) imagetest.Files {
 		case 0, 1, 2:
 			files[at("package.json")] = fmt.Sprintf(`{"name":"p%d","version":"1.%d.0","license":"MIT"}`, r.IntN(3), r.IntN(3))
 		case 3:
-			files[at("l")] = imagetest.Symlink + []string{"package.json", "../a", "/usr/bin/dash", "/nowhere", "/etc/alternatives"}[r.IntN(5)]
+			files[at("l")] = imagetest.Symlink + []string{"package.json", "../a", "/usr/bin/dash",
+				"/nowhere", "/etc/alternatives"}[r.IntN(5)]
 		case 4:
 			files[at(".wh.package.json")] = ""
 		case 5:
@@ -414,8 +443,8 @@ func TestRealImagesOnTheirBase(t *testing.T) {
 	}
 }
 
-// TestRealImagesInARow: one generator sees all real images, twice. The plain one is compared with the
-// command line.
+// TestRealImagesInARow: one generator sees all real images, twice. The plain one is compared with
+// the command line.
 func TestRealImagesInARow(t *testing.T) {
 	data := os.Getenv("PRATIQUE_TEST_DATA")
 	if data == "" {
@@ -423,7 +452,8 @@ func TestRealImagesInARow(t *testing.T) {
 	}
 	g := forgetful() // app-go and app-node are cataloged on base
 	for range 2 {
-		for _, name := range []string{"base", "app-go", "app-node", "app-clean", "app-flip", "alpine-syn"} {
+		for _, name := range []string{"base", "app-go", "app-node", "app-clean", "app-flip",
+			"alpine-syn"} {
 			checkLikePlain(t, g, imagetest.Load(t, filepath.Join(data, "images"), name+":1"))
 		}
 	}
@@ -432,20 +462,32 @@ func TestRealImagesInARow(t *testing.T) {
 // TestLinkedPackages: what links lead to is found as the plain generator finds it.
 func TestLinkedPackages(t *testing.T) {
 	for _, test := range images.AllLinked() {
-		t.Run(test.Name, func(t *testing.T) { checkLikePlain(t, generator, imagetest.BuildOf(t, test.Layers...)) })
+		t.Run(test.Name, func(t *testing.T) {
+			checkLikePlain(t, generator, imagetest.BuildOf(t, test.Layers...))
+		})
 	}
 	for _, test := range images.LinkedRPM(imagetest.RPMDatabase(t)) {
-		t.Run(test.Name, func(t *testing.T) { checkLikePlain(t, generator, imagetest.BuildOf(t, test.Layers...)) })
+		t.Run(test.Name, func(t *testing.T) {
+			checkLikePlain(t, generator, imagetest.BuildOf(t, test.Layers...))
+		})
 	}
 }
 
 // TestImagesThatCannotBeRead: errors are those of the plain generator, of a known image, too.
 func TestImagesThatCannotBeRead(t *testing.T) {
 	for name, spoil := range map[string]func(*layers.Image) error{
-		"layer cut short":    func(img *layers.Image) error { return os.Truncate(img.Layers[0].Path, 520) },
-		"layer gone":         func(img *layers.Image) error { return os.Remove(img.Layers[0].Path) },
-		"layer that is none": func(img *layers.Image) error { img.Layers[0].MediaType = "text/html"; return nil },
-		"another manifest":   func(img *layers.Image) error { img.Manifest = append(img.Manifest, ' '); return nil },
+		"layer cut short": func(img *layers.Image) error {
+			return os.Truncate(img.Layers[0].Path, 520)
+		},
+		"layer gone": func(img *layers.Image) error { return os.Remove(img.Layers[0].Path) },
+		"layer that is none": func(img *layers.Image) error {
+			img.Layers[0].MediaType = "text/html"
+			return nil
+		},
+		"another manifest": func(img *layers.Image) error {
+			img.Manifest = append(img.Manifest, ' ')
+			return nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			img := imagetest.Build(t, imagetest.Files{"app/package.json": name})
@@ -481,11 +523,14 @@ func checkLikePlain(t *testing.T, g *Generator, img layers.Image) error {
 
 func TestPaths(t *testing.T) {
 	all := paths{here: entries{
-		"/": {dir: true}, "/bin": {link: "usr/bin"}, "/usr": {dir: true}, "/usr/bin": {dir: true}, "/usr/bin/sh": {link: "dash"}, "/usr/bin/dash": {},
-		"/a": {link: "b"}, "/b": {link: "/a"}, "/up": {link: "../../usr"}, "/hard": {link: "usr/bin/dash", hard: true},
+		"/": {dir: true}, "/bin": {link: "usr/bin"}, "/usr": {dir: true}, "/usr/bin": {dir: true},
+		"/usr/bin/sh": {link: "dash"}, "/usr/bin/dash": {},
+		"/a": {link: "b"}, "/b": {link: "/a"}, "/up": {link: "../../usr"},
+		"/hard": {link: "usr/bin/dash", hard: true},
 	}}
 	for name, want := range map[string]string{
-		"/bin/sh": "/usr/bin/dash", "/up/bin/sh": "/usr/bin/dash", "/bin/none/x": "/usr/bin/none/x", "/hard": "/usr/bin/dash", "/../bin": "/usr/bin", "/": "/",
+		"/bin/sh": "/usr/bin/dash", "/up/bin/sh": "/usr/bin/dash", "/bin/none/x": "/usr/bin/none/x",
+		"/hard": "/usr/bin/dash", "/../bin": "/usr/bin", "/": "/",
 	} {
 		if got, ok := all.resolve(name); !ok || got != want {
 			t.Errorf("%s leads to %q, %v, want %q", name, got, ok, want)
@@ -494,7 +539,8 @@ func TestPaths(t *testing.T) {
 	if end, ok := all.resolve("/a/x"); ok {
 		t.Errorf("a circle leads to %q", end)
 	}
-	for pattern, want := range map[string]string{"/a/b/*.so": "/a/b", "**/x": "/", "/a/b": "/a/b", "a/b*/c": "/a", "/a/{b,c}": "/a"} {
+	for pattern, want := range map[string]string{"/a/b/*.so": "/a/b", "**/x": "/", "/a/b": "/a/b",
+		"a/b*/c": "/a", "/a/{b,c}": "/a"} {
 		if got := literal(pattern); got != want {
 			t.Errorf("%s can match in %q, want %q", pattern, got, want)
 		}

@@ -21,7 +21,8 @@ func perFile() []string {
 
 func perTree() []string {
 	return []string{
-		"python-installed-package-cataloger", "ruby-installed-gemspec-cataloger", "java-archive-cataloger",
+		"python-installed-package-cataloger", "ruby-installed-gemspec-cataloger",
+		"java-archive-cataloger",
 		"php-composer-installed-cataloger",
 	}
 }
@@ -48,7 +49,8 @@ func packagesOf(s *syftsbom.SBOM) packageSet {
 
 // checkMerge returns why the catalogs of a base and of the layers above cannot be merged; "" if
 // they can. layers are the ids of the layers above.
-func checkMerge(low *base, upper *syftsbom.SBOM, above packageSet, layers map[string]struct{}) (why string) {
+func checkMerge(low *base, upper *syftsbom.SBOM, above packageSet,
+	layers map[string]struct{}) (why string) {
 	for _, check := range []func() string{
 		func() string { return unapproved(low, above) },
 		func() string { return overlap(low, above) },
@@ -94,7 +96,11 @@ func union[K comparable, V any](low, high map[K]V) map[K]V {
 // unapproved returns why a cataloger prevents the merge; "" if none does.
 func unapproved(low *base, above packageSet) (why string) {
 	for name := range above.finders {
-		if slices.Contains(perFile(), name) || slices.Contains(perTree(), name) && !low.any(func(b *base) bool { _, both := b.found.finders[name]; return both }) {
+		if slices.Contains(perFile(), name) || slices.Contains(perTree(), name) &&
+			!low.any(func(b *base) bool {
+				_, both := b.found.finders[name]
+				return both
+			}) {
 			continue
 		}
 		return "it has packages of " + name

@@ -40,7 +40,8 @@ func pathsOf(img *image.Image) entries {
 	tree := img.SquashedTree()
 	all := entries{}
 	for _, p := range tree.AllRealPaths() {
-		all[string(p)] = entry{dir: true} // what has no metadata is a directory that only its children imply
+		// what has no metadata is a directory that only its children imply
+		all[string(p)] = entry{dir: true}
 	}
 	for _, ref := range tree.AllFiles(file.AllTypes()...) {
 		e := entry{}

@@ -49,7 +49,9 @@ func each(paths []string, lookup func(string) ([]file.Location, error)) ([]file.
 			return nil, err
 		}
 		for _, l := range found {
-			if !slices.ContainsFunc(all, func(have file.Location) bool { return have.Reference() == l.Reference() }) {
+			if !slices.ContainsFunc(all, func(have file.Location) bool {
+				return have.Reference() == l.Reference()
+			}) {
 				all = append(all, l)
 			}
 		}

@@ -50,7 +50,9 @@ func (m *model) addTo(doc *spdx.Document) *spdx.Document {
 	doc.Files = append(doc.Files, low.files...)
 	doc.Relationships = append(doc.Relationships, low.relationships...)
 	for _, l := range low.licenses {
-		same := func(have *spdx.OtherLicense) bool { return have.LicenseIdentifier == l.LicenseIdentifier }
+		same := func(have *spdx.OtherLicense) bool {
+			return have.LicenseIdentifier == l.LicenseIdentifier
+		}
 		if !slices.ContainsFunc(doc.OtherLicenses, same) {
 			doc.OtherLicenses = append(doc.OtherLicenses, l)
 		}
@@ -77,7 +79,8 @@ func holdFiles(doc *spdx.Document, root common.ElementID) {
 		files[f.FileSPDXIdentifier] = true
 	}
 	doc.Relationships = slices.DeleteFunc(doc.Relationships, func(r *spdx.Relationship) bool {
-		return r.RefA.ElementRefID == root && r.Relationship == common.TypeRelationshipContains && files[r.RefB.ElementRefID]
+		return r.RefA.ElementRefID == root && r.Relationship == common.TypeRelationshipContains &&
+			files[r.RefB.ElementRefID]
 	})
 	for _, r := range doc.Relationships {
 		if r.Relationship == common.TypeRelationshipContains {
@@ -93,11 +96,15 @@ func holdFiles(doc *spdx.Document, root common.ElementID) {
 			RefA: common.DocElementID{ElementRefID: root}, Relationship: common.TypeRelationshipContains,
 			RefB: common.DocElementID{ElementRefID: f.FileSPDXIdentifier},
 		})
-		if at := slices.IndexFunc(f.Checksums, func(c common.Checksum) bool { return c.Algorithm == common.SHA1 }); at >= 0 {
+		if at := slices.IndexFunc(f.Checksums, func(c common.Checksum) bool {
+			return c.Algorithm == common.SHA1
+		}); at >= 0 {
 			sums = append(sums, f.Checksums[at].Value)
 		}
 	}
-	at := slices.IndexFunc(doc.Packages, func(p *spdx.Package) bool { return p.PackageSPDXIdentifier == root })
+	at := slices.IndexFunc(doc.Packages, func(p *spdx.Package) bool {
+		return p.PackageSPDXIdentifier == root
+	})
 	if at < 0 || len(sums) == 0 {
 		return
 	}

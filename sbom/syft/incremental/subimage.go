@@ -22,7 +22,8 @@ func subimage(img layers.Image, from, to int) (layers.Image, error) {
 		return layers.Image{}, err
 	}
 	if len(config.RootFS.DiffIDs) != len(img.Layers) || len(manifest.Layers) != len(img.Layers) {
-		return layers.Image{}, pratique.Errorf(pratique.Corrupt, "select layers", "manifest, configuration and layers differ in number")
+		return layers.Image{}, pratique.Errorf(pratique.Corrupt, "select layers",
+			"manifest, configuration and layers differ in number")
 	}
 	config.RootFS.DiffIDs = config.RootFS.DiffIDs[from:to]
 	config.History = nil

@@ -12,7 +12,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestBorrow: others read the owner's newest database, and it stays as long as they do, whatever the owner does.
+// TestBorrow: others read the owner's newest database, and it stays as long as they do, whatever
+// the owner does.
 func TestBorrow(t *testing.T) {
 	t.Parallel()
 	cfg := Config{Dir: t.TempDir()}
@@ -22,7 +23,9 @@ func TestBorrow(t *testing.T) {
 	next := func(i int) Generation {
 		t.Helper()
 		id := fmt.Sprintf("CVE-2026-000%d", i)
-		if _, err := owner.Do(t.Context(), Request{File: write(t, id, good(t, id, today.Add(time.Duration(i)*time.Minute)))}); err != nil {
+		if _, err := owner.Do(t.Context(),
+			Request{File: write(t, id,
+				good(t, id, today.Add(time.Duration(i)*time.Minute)))}); err != nil {
 			t.Fatal(err)
 		}
 		return mustHold(t, owner, id)
@@ -41,7 +44,8 @@ func TestBorrow(t *testing.T) {
 	next(1)
 	next(2)
 	next(3)
-	if raw, err := os.ReadFile(filepath.Join(first.Dir, databaseFile)); err != nil || pratique.DigestOf(raw) != first.Digest {
+	if raw, err := os.ReadFile(filepath.Join(first.Dir, databaseFile)); err != nil ||
+		pratique.DigestOf(raw) != first.Digest {
 		t.Errorf("what was borrowed is gone: %v", err)
 	}
 	if n := generations(t, cfg.Dir); n != 3 {
@@ -74,7 +78,8 @@ func TestBorrowWhilePruning(t *testing.T) {
 	var files []Request
 	for i := range 12 {
 		id := fmt.Sprintf("CVE-2026-00%02d", i)
-		files = append(files, Request{File: write(t, id, good(t, id, today.Add(time.Duration(i)*time.Minute)))})
+		files = append(files,
+			Request{File: write(t, id, good(t, id, today.Add(time.Duration(i)*time.Minute)))})
 	}
 	if _, err := owner.Do(t.Context(), files[0]); err != nil {
 		t.Fatal(err)
@@ -93,7 +98,8 @@ func TestBorrowWhilePruning(t *testing.T) {
 				g, release, err := Borrow(cfg)
 				if err == nil {
 					var raw []byte
-					if raw, err = os.ReadFile(filepath.Join(g.Dir, databaseFile)); err == nil && pratique.DigestOf(raw) != g.Digest {
+					if raw, err = os.ReadFile(filepath.Join(g.Dir, databaseFile)); err == nil &&
+						pratique.DigestOf(raw) != g.Digest {
 						err = errors.New("another database than its digest says")
 					}
 					release()

@@ -171,10 +171,13 @@ func (s *Store) Current() (Generation, error) {
 		return Generation{}, pratique.Errorf(pratique.Unavailable, op,
 			"there is none: import one with pratique db import, name its sources (database.sources, with database.offline: false), or name a directory that holds one (database.dir, or --db-dir)")
 	case s.last != nil:
-		return Generation{}, pratique.Wrap(pratique.Unavailable, op, "", fmt.Errorf("there is none yet, and the newest try failed: %w", s.last))
+		return Generation{}, pratique.Wrap(pratique.Unavailable, op, "",
+			fmt.Errorf("there is none yet, and the newest try failed: %w", s.last))
 	case s.schedule.Error != "":
-		return Generation{}, pratique.Errorf(pratique.Unavailable, op, "there is none yet, and the newest try failed: %s", s.schedule.Error)
+		return Generation{}, pratique.Errorf(pratique.Unavailable, op,
+			"there is none yet, and the newest try failed: %s", s.schedule.Error)
 	default:
-		return Generation{}, pratique.Errorf(pratique.Unavailable, op, "there is none yet: wait for the first download from %s", strings.Join(s.cfg.Sources, ", "))
+		return Generation{}, pratique.Errorf(pratique.Unavailable, op,
+			"there is none yet: wait for the first download from %s", strings.Join(s.cfg.Sources, ", "))
 	}
 }

@@ -62,7 +62,8 @@ func boltWith(t testing.TB, id string) []byte {
 }
 
 func metadataJSON(version int, updatedAt time.Time) []byte {
-	return fmt.Appendf(nil, `{"Version":%d,"NextUpdate":%q,"UpdatedAt":%q,"DownloadedAt":"0001-01-01T00:00:00Z"}`,
+	return fmt.Appendf(nil,
+		`{"Version":%d,"NextUpdate":%q,"UpdatedAt":%q,"DownloadedAt":"0001-01-01T00:00:00Z"}`,
 		version, updatedAt.Add(6*time.Hour).Format(time.RFC3339), updatedAt.Format(time.RFC3339))
 }
 
@@ -217,13 +218,15 @@ func TestUpdate(t *testing.T) {
 	wantKind(t, err, pratique.Unavailable)
 
 	first := mustUpdate(t, s, true, "CVE-2026-0001")
-	if first.Version != 2 || !first.UpdatedAt.Equal(today.Add(-time.Hour)) || !first.DownloadedAt.Equal(today) ||
+	if first.Version != 2 || !first.UpdatedAt.Equal(today.Add(-time.Hour)) ||
+		!first.DownloadedAt.Equal(today) ||
 		!first.NextUpdate.Equal(today.Add(5*time.Hour)) || first.Source != src.ref {
 		t.Errorf("generation %+v", first)
 	}
 	var meta metadata
 	raw, err := os.ReadFile(filepath.Join(first.Dir, metadataFile))
-	if err != nil || json.Unmarshal(raw, &meta) != nil || meta.Version != 2 || !meta.DownloadedAt.Equal(today) || !meta.UpdatedAt.Equal(first.UpdatedAt) {
+	if err != nil || json.Unmarshal(raw, &meta) != nil || meta.Version != 2 ||
+		!meta.DownloadedAt.Equal(today) || !meta.UpdatedAt.Equal(first.UpdatedAt) {
 		t.Errorf("metadata.json: %s, %v", raw, err)
 	}
 	mustUpdate(t, s, false, "CVE-2026-0001")
@@ -288,9 +291,11 @@ func TestSources(t *testing.T) {
 	if g.Source != second.ref {
 		t.Errorf("source %s", g.Source)
 	}
-	// The same database, packed otherwise, by a source that is up again: no change, and no second download.
+	// The same database, packed otherwise, by a source that is up again: no change, and no second
+	// download.
 	down.set(nil)
-	down.publish(t, archive(t, file{metadataFile, metadataJSON(2, today)}, file{"./" + databaseFile, boltWith(t, "CVE-2026-0002")}))
+	down.publish(t, archive(t, file{metadataFile, metadataJSON(2, today)},
+		file{"./" + databaseFile, boltWith(t, "CVE-2026-0002")}))
 	mustUpdate(t, s, false, "CVE-2026-0002")
 	mustUpdate(t, s, false, "CVE-2026-0002")
 	if n := down.downloads(); n != 1 {
@@ -329,26 +334,45 @@ func TestBadDatabases(t *testing.T) {
 		spoil     func(w http.ResponseWriter, r *http.Request) bool
 		want      pratique.Kind
 	}{
-		"old schema":     {layer: archive(t, file{databaseFile, db}, file{metadataFile, metadataJSON(1, later)}), want: pratique.Invalid},
-		"future":         {layer: archive(t, file{databaseFile, db}, file{metadataFile, metadataJSON(2, today.Add(48*time.Hour))}), want: pratique.Invalid},
-		"no date":        {layer: archive(t, file{databaseFile, db}, file{metadataFile, []byte(`{"Version":2}`)}), want: pratique.Invalid},
-		"metadata junk":  {layer: archive(t, file{databaseFile, db}, file{metadataFile, []byte(`<html>`)}), want: pratique.Invalid},
-		"metadata huge":  {layer: archive(t, file{databaseFile, db}, file{metadataFile, make([]byte, 1<<20)}), want: pratique.Exhausted},
-		"no metadata":    {layer: archive(t, file{databaseFile, db}), want: pratique.Invalid},
-		"no database":    {layer: archive(t, meta), want: pratique.Invalid},
-		"third file":     {layer: archive(t, file{databaseFile, db}, meta, file{"../../etc/cron.d/x", []byte("x")}), want: pratique.Invalid},
-		"database twice": {layer: archive(t, file{databaseFile, db}, file{databaseFile, db}, meta), want: pratique.Invalid},
-		"not bbolt":      {layer: archive(t, file{databaseFile, bytes.Repeat([]byte("x"), 1<<16)}, meta), want: pratique.Invalid},
-		"bbolt cut":      {layer: archive(t, file{databaseFile, db[:len(db)/2]}, meta), want: pratique.Invalid},
-		"no advisories":  {layer: archive(t, file{databaseFile, boltWith(t, "")}, meta), want: pratique.Invalid},
+		"old schema": {layer: archive(t, file{databaseFile, db},
+			file{metadataFile, metadataJSON(1, later)}), want: pratique.Invalid},
+		"future": {layer: archive(t, file{databaseFile, db},
+			file{metadataFile, metadataJSON(2, today.Add(48*time.Hour))}), want: pratique.Invalid},
+		"no date": {layer: archive(t, file{databaseFile, db},
+			file{metadataFile, []byte(`{"Version":2}`)}), want: pratique.Invalid},
+		"metadata junk": {layer: archive(t, file{databaseFile, db},
+			file{metadataFile, []byte(`<html>`)}), want: pratique.Invalid},
+		"metadata huge": {layer: archive(t, file{databaseFile, db},
+			file{metadataFile, make([]byte, 1<<20)}), want: pratique.Exhausted},
+		"no metadata": {layer: archive(t, file{databaseFile, db}), want: pratique.Invalid},
+		"no database": {layer: archive(t, meta), want: pratique.Invalid},
+		"third file": {layer: archive(t, file{databaseFile, db}, meta,
+			file{"../../etc/cron.d/x", []byte("x")}), want: pratique.Invalid},
+		"database twice": {layer: archive(t, file{databaseFile, db}, file{databaseFile, db}, meta),
+			want: pratique.Invalid},
+		"not bbolt": {layer: archive(t, file{databaseFile, bytes.Repeat([]byte("x"), 1<<16)},
+			meta), want: pratique.Invalid},
+		"bbolt cut": {layer: archive(t, file{databaseFile, db[:len(db)/2]}, meta),
+			want: pratique.Invalid},
+		"no advisories": {layer: archive(t, file{databaseFile, boltWith(t, "")}, meta),
+			want: pratique.Invalid},
 		"not gzip":       {layer: []byte("hello"), want: pratique.Invalid},
 		"not a database": {layer: fine, mediaType: types.OCILayer, want: pratique.Corrupt},
-		"too large":      {layer: archive(t, file{databaseFile, make([]byte, 2<<20)}, meta), want: pratique.Exhausted},
-		"wrong bytes":    {layer: fine, spoil: swap(func(b []byte) []byte { b[len(b)/2] ^= 1; return b }), want: pratique.Corrupt},
-		"truncated":      {layer: fine, spoil: swap(func(b []byte) []byte { return b[:len(b)/2] }), want: pratique.Unavailable},
-		"longer":         {layer: fine, spoil: swap(func(b []byte) []byte { return append(b, b...) }), want: pratique.Corrupt},
-		"forbidden":      {layer: fine, spoil: status(403), want: pratique.Denied},
-		"aborted": {layer: fine, want: pratique.Unavailable, spoil: func(w http.ResponseWriter, r *http.Request) bool {
+		"too large": {layer: archive(t, file{databaseFile, make([]byte, 2<<20)}, meta),
+			want: pratique.Exhausted},
+		"wrong bytes": {layer: fine, spoil: swap(func(b []byte) []byte {
+			b[len(b)/2] ^= 1
+			return b
+		}), want: pratique.Corrupt},
+		"truncated": {layer: fine, spoil: swap(func(b []byte) []byte {
+			return b[:len(b)/2]
+		}), want: pratique.Unavailable},
+		"longer": {layer: fine, spoil: swap(func(b []byte) []byte {
+			return append(b, b...)
+		}), want: pratique.Corrupt},
+		"forbidden": {layer: fine, spoil: status(403), want: pratique.Denied},
+		"aborted": {layer: fine, want: pratique.Unavailable, spoil: func(w http.ResponseWriter,
+			r *http.Request) bool {
 			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
 				return false
 			}
@@ -535,7 +559,8 @@ func TestCredentials(t *testing.T) {
 	_, err := open(t, Config{Sources: []string{src.ref}}).Update(t.Context())
 	wantKind(t, err, pratique.Denied)
 	host, _, _ := strings.Cut(src.ref, "/")
-	s := open(t, Config{Sources: []string{src.ref}, Hosts: []Host{{Name: host, PlainHTTP: true, Username: "u", Password: "p"}}})
+	s := open(t, Config{Sources: []string{src.ref},
+		Hosts: []Host{{Name: host, PlainHTTP: true, Username: "u", Password: "p"}}})
 	mustUpdate(t, s, true, "CVE-2026-0001")
 }
 
@@ -550,12 +575,13 @@ func TestRun(t *testing.T) {
 	}
 	heard := make(chan told)
 	ctx, cancel := context.WithCancel(t.Context())
-	s, err := Open(Config{Dir: t.TempDir(), Sources: []string{src.ref}, Interval: 20 * time.Millisecond, OnUpdate: func(g Generation, err error) {
-		select {
-		case heard <- told{g, err}:
-		case <-ctx.Done():
-		}
-	}}, running)
+	s, err := Open(Config{Dir: t.TempDir(), Sources: []string{src.ref},
+		Interval: 20 * time.Millisecond, OnUpdate: func(g Generation, err error) {
+			select {
+			case heard <- told{g, err}:
+			case <-ctx.Done():
+			}
+		}}, running)
 	if err != nil {
 		t.Fatal(err)
 	}

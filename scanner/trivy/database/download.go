@@ -69,21 +69,24 @@ func (s *Store) fetch(ctx context.Context, a artifact, d v1.Descriptor) (string,
 	}
 	if got := fmt.Sprintf("%x", sum.Sum(nil)); got != d.Digest.Hex {
 		_ = os.Remove(path) // the next download starts over
-		return "", pratique.Errorf(pratique.Corrupt, op, "got %d bytes with digest sha256:%s, want %s", d.Size, got, d.Digest)
+		return "", pratique.Errorf(pratique.Corrupt, op,
+			"got %d bytes with digest sha256:%s, want %s", d.Size, got, d.Digest)
 	}
 	return path, nil
 }
 
 // downloadFrom requests the layer's bytes from an offset and appends them. If a source does not
 // support ranges and sends all bytes, the file is overwritten.
-func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f *os.File, offset int64) error {
+func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f *os.File,
+	offset int64) error {
 	op := s.cfg.Kind.op("download")
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stalled := time.AfterFunc(stallAfter, func() { cancel(fmt.Errorf("no bytes for %s", stallAfter)) })
 	defer stalled.Stop()
 	repo := a.ref.Context()
-	blob := url.URL{Scheme: repo.Scheme(), Host: repo.RegistryStr(), Path: fmt.Sprintf("/v2/%s/blobs/%s", repo.RepositoryStr(), d.Digest)}
+	blob := url.URL{Scheme: repo.Scheme(), Host: repo.RegistryStr(),
+		Path: fmt.Sprintf("/v2/%s/blobs/%s", repo.RepositoryStr(), d.Digest)}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, blob.String(), nil)
 	if err != nil {
 		return pratique.Wrap(pratique.Invalid, op, "", err)
@@ -102,9 +105,11 @@ func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		return registryError(op, err)
 	}
-	if resp.StatusCode == http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Range"), fmt.Sprintf("bytes %d-", offset)) {
+	if resp.StatusCode == http.StatusOK || !strings.HasPrefix(resp.Header.Get("Content-Range"),
+		fmt.Sprintf("bytes %d-", offset)) {
 		if resp.StatusCode == http.StatusPartialContent {
-			return pratique.Errorf(pratique.Corrupt, op, "the source sent another range than requested: %.80q", resp.Header.Get("Content-Range"))
+			return pratique.Errorf(pratique.Corrupt, op,
+				"the source sent another range than requested: %.80q", resp.Header.Get("Content-Range"))
 		}
 		if offset, err = 0, f.Truncate(0); err != nil {
 			return pratique.Wrap(pratique.Unavailable, op, "", err)
@@ -134,7 +139,8 @@ func (s *Store) downloadFrom(ctx context.Context, a artifact, d v1.Descriptor, f
 	case total > d.Size:
 		return pratique.Errorf(pratique.Corrupt, op, "got more than the %d bytes of %s", d.Size, d.Digest)
 	case total < d.Size:
-		return pratique.Errorf(pratique.Unavailable, op, "the connection ended after %d of %d bytes", total, d.Size)
+		return pratique.Errorf(pratique.Unavailable, op,
+			"the connection ended after %d of %d bytes", total, d.Size)
 	}
 	return nil
 }

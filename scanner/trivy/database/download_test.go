@@ -66,25 +66,26 @@ type flaky struct {
 func newFlaky(t *testing.T, layer []byte) *flaky {
 	t.Helper()
 	f := &flaky{}
-	server, err := registry.Start(t.Context(), registry.Config{Wrap: func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
-				next.ServeHTTP(w, r)
-				return
-			}
-			f.mu.Lock()
-			f.ranges = append(f.ranges, r.Header.Get("Range"))
-			after, before := f.after, f.before
-			if f.strip {
-				r.Header.Del("Range")
-			}
-			f.mu.Unlock()
-			if before != nil {
-				before()
-			}
-			next.ServeHTTP(&cutter{ResponseWriter: w, f: f, left: after}, r)
-		})
-	}})
+	server, err := registry.Start(t.Context(),
+		registry.Config{Wrap: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
+					next.ServeHTTP(w, r)
+					return
+				}
+				f.mu.Lock()
+				f.ranges = append(f.ranges, r.Header.Get("Range"))
+				after, before := f.after, f.before
+				if f.strip {
+					r.Header.Del("Range")
+				}
+				f.mu.Unlock()
+				if before != nil {
+					before()
+				}
+				next.ServeHTTP(&cutter{ResponseWriter: w, f: f, left: after}, r)
+			})
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +142,8 @@ func (c *cutter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestCutAnywhere: wherever a connection breaks, nothing changes, and the next look goes on from there; no byte
-// is sent twice.
+// TestCutAnywhere: wherever a connection breaks, nothing changes, and the next look goes on from
+// there; no byte is sent twice.
 func TestCutAnywhere(t *testing.T) {
 	t.Parallel()
 	layer := bulky(t, "CVE-2026-0002", today)
@@ -170,7 +171,8 @@ func TestCutAnywhere(t *testing.T) {
 		if served != len(layer) {
 			t.Errorf("cut after %d: %d bytes came of %d", cut, served, len(layer))
 		}
-		if want := fmt.Sprintf("bytes=%d-", cut); len(ranges) < 2 || ranges[0] != "" || ranges[1] != want {
+		if want := fmt.Sprintf("bytes=%d-", cut); len(ranges) < 2 || ranges[0] != "" ||
+			ranges[1] != want {
 			t.Errorf("cut after %d: ranges %v", cut, ranges)
 		}
 		wantNoPartial(t, dir)
@@ -217,7 +219,8 @@ func TestResumeAfterRestart(t *testing.T) {
 	src.set(0, false, nil)
 	mustUpdate(t, open(t, cfg), true, "CVE-2026-0001")
 	ranges, served := src.seen()
-	if want := fmt.Sprintf("bytes=%d-", len(layer)/2); len(ranges) != 1 || ranges[0] != want || served != len(layer)-len(layer)/2 {
+	if want := fmt.Sprintf("bytes=%d-", len(layer)/2); len(ranges) != 1 || ranges[0] != want ||
+		served != len(layer)-len(layer)/2 {
 		t.Errorf("ranges %v, %d bytes, want %s", ranges, served, want)
 	}
 	wantNoPartial(t, dir)
@@ -249,7 +252,8 @@ func TestPartials(t *testing.T) {
 			dir := t.TempDir()
 			s := open(t, Config{Sources: []string{src.ref}, Dir: dir})
 			for _, name := range []string{pratique.DigestOf(layer).Hex(), pratique.DigestOf(nil).Hex()} {
-				if err := os.WriteFile(filepath.Join(dir, partialPrefix+name), test.content, 0o600); err != nil {
+				if err := os.WriteFile(filepath.Join(dir, partialPrefix+name), test.content,
+					0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -263,7 +267,8 @@ func TestPartials(t *testing.T) {
 	}
 	dir := t.TempDir()
 	old := filepath.Join(dir, partialPrefix+"old")
-	if err := errors.Join(os.WriteFile(old, layer, 0o600), os.Chtimes(old, time.Time{}, time.Now().Add(-partialAge-time.Hour))); err != nil {
+	if err := errors.Join(os.WriteFile(old, layer, 0o600),
+		os.Chtimes(old, time.Time{}, time.Now().Add(-partialAge-time.Hour))); err != nil {
 		t.Fatal(err)
 	}
 	open(t, Config{Dir: dir})

@@ -9,7 +9,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// TestFullDisk: what finds no room changes nothing, and when there is room again the download is not repeated.
+// TestFullDisk: what finds no room changes nothing, and when there is room again the download is
+// not repeated.
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=160k"); err != nil {
@@ -20,7 +21,8 @@ func TestFullDisk(t *testing.T) {
 	src := newFlaky(t, layer)
 	cfg := Config{Sources: []string{src.ref}, Dir: dir}
 	s := open(t, cfg)
-	if _, err := s.Do(t.Context(), Request{File: write(t, "x", good(t, "CVE-2026-0001", today.Add(-time.Hour)))}); err != nil {
+	if _, err := s.Do(t.Context(),
+		Request{File: write(t, "x", good(t, "CVE-2026-0001", today.Add(-time.Hour)))}); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {

@@ -198,7 +198,8 @@ func (s *Store) prune(keep []string) error {
 		return err
 	}
 	for _, item := range items {
-		if _, err := pratique.ParseDigestHex(item.Name()); err != nil || slices.Contains(keep, item.Name()) {
+		if _, err := pratique.ParseDigestHex(item.Name()); err != nil ||
+			slices.Contains(keep, item.Name()) {
 			continue
 		}
 		if err := removeUnlessBorrowed(filepath.Join(s.cfg.Dir, item.Name())); err != nil {

@@ -31,7 +31,8 @@ type staged struct {
 func (s *Store) importFile(w Request) (bool, error) {
 	op := s.cfg.Kind.op("import")
 	if s.cfg.StaticDir != "" {
-		return false, pratique.Errorf(pratique.Invalid, op, "database.dir is updated by somebody else: %s", s.cfg.StaticDir)
+		return false, pratique.Errorf(pratique.Invalid, op,
+			"database.dir is updated by somebody else: %s", s.cfg.StaticDir)
 	}
 	tmp, err := os.MkdirTemp(s.cfg.Dir, tempPrefix)
 	if err != nil {
@@ -94,7 +95,8 @@ func (k Kind) stage(file, ref, dir string, maxBytes int64, now time.Time) (stage
 	if err := k.inspect(filepath.Join(dir, k.file)); err != nil {
 		return staged{}, err
 	}
-	return s, pratique.Wrap(pratique.Unavailable, op, "", writeSynced(filepath.Join(dir, metadataFile), got.metadata))
+	return s, pratique.Wrap(pratique.Unavailable, op, "",
+		writeSynced(filepath.Join(dir, metadataFile), got.metadata))
 }
 
 func fileExists(path string) bool {
@@ -107,7 +109,8 @@ func (k Kind) fromDirectory(from, dir string, maxBytes int64) (got unpacked, err
 	for _, name := range []string{metadataFile, k.file} {
 		f, err := os.Open(filepath.Join(from, name))
 		if errors.Is(err, fs.ErrNotExist) {
-			return got, pratique.Errorf(pratique.Invalid, k.op("import"), "%s holds neither an OCI layout nor %s and %s", from, k.file, metadataFile)
+			return got, pratique.Errorf(pratique.Invalid, k.op("import"),
+				"%s holds neither an OCI layout nor %s and %s", from, k.file, metadataFile)
 		}
 		if err != nil {
 			return got, pratique.Wrap(pratique.Unavailable, k.op("import"), "", err)
@@ -140,8 +143,10 @@ func (k Kind) fromFile(file, ref, dir string, maxBytes int64) (unpacked, []prati
 	layout := filepath.Join(dir, "layout")
 	found, err := untarLayout(file, layout, maxBytes)
 	if err != nil || !found {
-		return unpacked{}, nil, &pratique.Error{Op: k.op("import"), Subject: file, Kind: pratique.KindOf(layerErr),
-			Err: fmt.Errorf("neither a layer with %s (.tar.gz) nor a tar file of an OCI layout: %w", k.file, layerErr)}
+		return unpacked{}, nil, &pratique.Error{Op: k.op("import"), Subject: file,
+			Kind: pratique.KindOf(layerErr),
+			Err: fmt.Errorf("neither a layer with %s (.tar.gz) nor a tar file of an OCI layout: %w",
+				k.file, layerErr)}
 	}
 	got, manifests, err := k.fromLayout(os.DirFS(layout), ref, dir, maxBytes)
 	return got, manifests, errors.Join(err, os.RemoveAll(layout))
@@ -171,7 +176,8 @@ func untarLayout(file, dir string, maxBytes int64) (found bool, err error) {
 		}
 		name := path.Clean(h.Name)
 		_, hexErr := pratique.ParseDigestHex(path.Base(name))
-		if h.Typeflag != tar.TypeReg || (name != "index.json" && (path.Dir(name) != "blobs/sha256" || hexErr != nil)) {
+		if h.Typeflag != tar.TypeReg ||
+			(name != "index.json" && (path.Dir(name) != "blobs/sha256" || hexErr != nil)) {
 			continue
 		}
 		to := filepath.Join(dir, filepath.FromSlash(name)) // checked above, so it stays below dir
@@ -193,7 +199,8 @@ func untarLayout(file, dir string, maxBytes int64) (found bool, err error) {
 const refName = "org.opencontainers.image.ref.name"
 
 // fromLayout unpacks the database of an OCI layout. It checks every digest.
-func (k Kind) fromLayout(layout fs.FS, ref, dir string, maxBytes int64) (unpacked, []pratique.Digest, error) {
+func (k Kind) fromLayout(layout fs.FS, ref, dir string, maxBytes int64) (unpacked,
+	[]pratique.Digest, error) {
 	op := k.op("import")
 	raw, err := readBounded(layout, "index.json")
 	if err != nil {
@@ -212,7 +219,8 @@ func (k Kind) fromLayout(layout fs.FS, ref, dir string, maxBytes int64) (unpacke
 		}
 	}
 	if len(wanted) != 1 {
-		return unpacked{}, nil, pratique.Errorf(pratique.Invalid, op, "choose one of its %d artifacts with --ref: %s", len(names), strings.Join(names, ", "))
+		return unpacked{}, nil, pratique.Errorf(pratique.Invalid, op,
+			"choose one of its %d artifacts with --ref: %s", len(names), strings.Join(names, ", "))
 	}
 	manifest, err := readBounded(layout, "blobs/sha256/"+wanted[0].Digest.Hex)
 	if err != nil {
@@ -220,7 +228,8 @@ func (k Kind) fromLayout(layout fs.FS, ref, dir string, maxBytes int64) (unpacke
 	}
 	digest := pratique.DigestOf(manifest)
 	if digest.String() != wanted[0].Digest.String() {
-		return unpacked{}, nil, pratique.Errorf(pratique.Corrupt, op, "the manifest has digest %s, want %s", digest, wanted[0].Digest)
+		return unpacked{}, nil, pratique.Errorf(pratique.Corrupt, op,
+			"the manifest has digest %s, want %s", digest, wanted[0].Digest)
 	}
 	layer, err := k.layer(manifest, maxBytes)
 	if err != nil {
@@ -243,7 +252,8 @@ func (k Kind) fromBlob(layout fs.FS, d v1.Descriptor, dir string, maxBytes int64
 		return unpacked{}, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
 	if sum != d.Digest || n != d.Size {
-		return unpacked{}, pratique.Errorf(pratique.Corrupt, op, "a layer of %d bytes with digest %s, want %d with %s", n, sum, d.Size, d.Digest)
+		return unpacked{}, pratique.Errorf(pratique.Corrupt, op,
+			"a layer of %d bytes with digest %s, want %d with %s", n, sum, d.Size, d.Digest)
 	}
 	again, err := layout.Open("blobs/sha256/" + d.Digest.Hex)
 	if err != nil {

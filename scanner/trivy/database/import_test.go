@@ -42,7 +42,8 @@ func layoutOf(t testing.TB, mediaType string, layers map[string][]byte) string {
 	for name, layer := range layers {
 		img, err := mutate.AppendLayers(empty.Image, fixed.NewLayer(layer, types.MediaType(mediaType)))
 		if err == nil {
-			err = to.AppendImage(mutate.MediaType(img, types.OCIManifestSchema1), layout.WithAnnotations(map[string]string{refName: name}))
+			err = to.AppendImage(mutate.MediaType(img, types.OCIManifestSchema1),
+				layout.WithAnnotations(map[string]string{refName: name}))
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -88,7 +89,8 @@ func TestImport(t *testing.T) {
 	if _, err := Vulnerabilities().unpack(bytes.NewReader(layer), plain, 1<<20); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(plain, metadataFile), metadataJSON(2, today), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(plain, metadataFile), metadataJSON(2, today),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	for what, w := range map[string]Request{
@@ -122,7 +124,8 @@ func TestImport(t *testing.T) {
 	}
 }
 
-// TestImportRefuses: a file is taken under the conditions of a download, and what is refused changes nothing.
+// TestImportRefuses: a file is taken under the conditions of a download, and what is refused
+// changes nothing.
 func TestImportRefuses(t *testing.T) {
 	t.Parallel()
 	layer := good(t, "CVE-2026-0002", today.Add(time.Minute))
@@ -148,7 +151,8 @@ func TestImportRefuses(t *testing.T) {
 	manifest := func(dir string) string {
 		var found string
 		_ = fs.WalkDir(os.DirFS(dir), "blobs/sha256", func(path string, _ fs.DirEntry, _ error) error {
-			if raw, err := os.ReadFile(filepath.Join(dir, path)); err == nil && bytes.Contains(raw, []byte(`"layers"`)) {
+			if raw, err := os.ReadFile(filepath.Join(dir, path)); err == nil &&
+				bytes.Contains(raw, []byte(`"layers"`)) {
 				found = filepath.Join(dir, path)
 			}
 			return nil
@@ -164,17 +168,30 @@ func TestImportRefuses(t *testing.T) {
 		"empty directory": {Request{File: t.TempDir()}, pratique.Invalid},
 		"text":            {Request{File: write(t, "x", []byte("hello"))}, pratique.Invalid},
 		"a tar of others": {Request{File: write(t, "x", archive(t, file{"x", nil}))}, pratique.Invalid},
-		"older":           {Request{File: write(t, "x", good(t, "CVE-2026-0000", today.Add(-time.Hour)))}, pratique.Stale},
-		"from the future": {Request{File: write(t, "x", good(t, "CVE-2026-0009", today.Add(48*time.Hour)))}, pratique.Invalid},
-		"no advisories":   {Request{File: write(t, "x", good(t, "", today.Add(time.Minute)))}, pratique.Invalid},
-		"wrong type":      {Request{File: layoutOf(t, "application/vnd.oci.image.layer.v1.tar+gzip", map[string][]byte{"a": layer})}, pratique.Corrupt},
-		"wrong name":      {Request{File: sound, Ref: "b"}, pratique.Invalid},
-		"no blob":         {Request{File: damage(func(dir string) { _ = os.Remove(filepath.Join(dir, blob)) })}, pratique.Invalid},
-		"wrong blob":      {Request{File: damage(func(dir string) { spoil(filepath.Join(dir, blob)) })}, pratique.Corrupt},
-		"wrong manifest":  {Request{File: damage(func(dir string) { spoil(manifest(dir)) })}, pratique.Corrupt},
-		"index junk":      {Request{File: damage(func(dir string) { _ = os.WriteFile(filepath.Join(dir, "index.json"), []byte("x"), 0o600) })}, pratique.Invalid},
+		"older": {Request{File: write(t, "x",
+			good(t, "CVE-2026-0000", today.Add(-time.Hour)))}, pratique.Stale},
+		"from the future": {Request{File: write(t, "x",
+			good(t, "CVE-2026-0009", today.Add(48*time.Hour)))}, pratique.Invalid},
+		"no advisories": {Request{File: write(t, "x", good(t, "", today.Add(time.Minute)))},
+			pratique.Invalid},
+		"wrong type": {Request{File: layoutOf(t, "application/vnd.oci.image.layer.v1.tar+gzip",
+			map[string][]byte{"a": layer})}, pratique.Corrupt},
+		"wrong name": {Request{File: sound, Ref: "b"}, pratique.Invalid},
+		"no blob": {Request{File: damage(func(dir string) {
+			_ = os.Remove(filepath.Join(dir, blob))
+		})}, pratique.Invalid},
+		"wrong blob": {Request{File: damage(func(dir string) {
+			spoil(filepath.Join(dir, blob))
+		})}, pratique.Corrupt},
+		"wrong manifest": {Request{File: damage(func(dir string) {
+			spoil(manifest(dir))
+		})}, pratique.Corrupt},
+		"index junk": {Request{File: damage(func(dir string) {
+			_ = os.WriteFile(filepath.Join(dir, "index.json"), []byte("x"), 0o600)
+		})}, pratique.Invalid},
 	}
-	for _, kept := range []int{1, 2, 3, 10, 18, 100, 200, 300, len(layer) - 200, len(layer) - 9, len(layer) - 8, len(layer) - 4, len(layer) - 1} {
+	for _, kept := range []int{1, 2, 3, 10, 18, 100, 200, 300, len(layer) - 200, len(layer) - 9,
+		len(layer) - 8, len(layer) - 4, len(layer) - 1} {
 		name := "cut to " + time.Duration(kept).String()
 		tests[name] = struct {
 			w    Request
@@ -185,7 +202,8 @@ func TestImportRefuses(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			s := open(t, Config{MaxBytes: 1 << 20})
-			if _, err := s.Do(t.Context(), Request{File: write(t, "db.tar.gz", good(t, "CVE-2026-0001", today))}); err != nil {
+			if _, err := s.Do(t.Context(),
+				Request{File: write(t, "db.tar.gz", good(t, "CVE-2026-0001", today))}); err != nil {
 				t.Fatal(err)
 			}
 			a, err := s.Do(t.Context(), test.w)
@@ -226,10 +244,13 @@ func TestAsk(t *testing.T) {
 	}}
 	owner := open(t, cfg)
 	// The first look is not due yet, so that nothing but the wishes happens.
-	if err := owner.updateSchedule(func(p *schedule) { p.LookedAt, p.TriedAt = today, today }); err != nil {
+	if err := owner.updateSchedule(func(p *schedule) {
+		p.LookedAt, p.TriedAt = today, today
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := owner.Do(t.Context(), Request{File: write(t, "x", good(t, "CVE-2026-0001", today.Add(-time.Minute)))}); err != nil {
+	if _, err := owner.Do(t.Context(),
+		Request{File: write(t, "x", good(t, "CVE-2026-0001", today.Add(-time.Minute)))}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

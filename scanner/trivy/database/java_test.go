@@ -28,7 +28,8 @@ func TestJava(t *testing.T) {
 		return dir
 	}
 	lib := vulndb.Jar{Group: "org.example", Artifact: "lib", Version: "1", Content: []byte("jar")}
-	other := vulndb.Jar{Group: "org.example", Artifact: "other", Version: "1", Content: []byte("another jar")}
+	other := vulndb.Jar{Group: "org.example", Artifact: "other", Version: "1",
+		Content: []byte("another jar")}
 	dir := made(today, lib)
 	ref := server.Host() + "/aqua/trivy-java-db"
 	if err := vulndb.PushJava(t.Context(), dir, ref+":1"); err != nil {
@@ -65,7 +66,8 @@ func TestJava(t *testing.T) {
 	}
 	_, err = s.Do(t.Context(), Request{File: dir})
 	wantKind(t, err, pratique.Invalid)
-	if a, err := s.Do(t.Context(), Request{File: made(today.Add(time.Minute), lib, other)}); err != nil || !a.Changed {
+	if a, err := s.Do(t.Context(),
+		Request{File: made(today.Add(time.Minute), lib, other)}); err != nil || !a.Changed {
 		t.Errorf("import: %+v, %v", a, err)
 	}
 	// Looking into a database leaves nothing beside it.

@@ -27,15 +27,17 @@ type Kind struct {
 // Vulnerabilities is the vulnerability database, which every match reads.
 func Vulnerabilities() Kind {
 	return Kind{
-		name: "vulnerability database", file: databaseFile, layerType: layerType, schema: schemaVersion, inspect: inspectAdvisories,
+		name: "vulnerability database", file: databaseFile, layerType: layerType,
+		schema: schemaVersion, inspect: inspectAdvisories,
 	}
 }
 
 // Java is the database that identifies jars by their SHA-1, for analysis.
 func Java() Kind {
 	return Kind{
-		name: "Java database", file: "trivy-java.db", layerType: "application/vnd.aquasec.trivy.javadb.layer.v1.tar+gzip",
-		schema: 1, inspect: inspectJars,
+		name: "Java database", file: "trivy-java.db",
+		layerType: "application/vnd.aquasec.trivy.javadb.layer.v1.tar+gzip",
+		schema:    1, inspect: inspectJars,
 	}
 }
 
@@ -76,7 +78,8 @@ func (k Kind) parseMetadata(raw []byte, now time.Time) (metadata, error) {
 	case m.UpdatedAt.IsZero():
 		return m, pratique.Errorf(pratique.Invalid, op, "it does not say when the database was built")
 	case m.UpdatedAt.After(now.Add(skew)):
-		return m, pratique.Errorf(pratique.Invalid, op, "built at %s, which is in the future", m.UpdatedAt.Format(time.RFC3339))
+		return m, pratique.Errorf(pratique.Invalid, op, "built at %s, which is in the future",
+			m.UpdatedAt.Format(time.RFC3339))
 	}
 	return m, nil
 }
@@ -114,14 +117,17 @@ func inspectAdvisories(path string) (err error) {
 // inspectJars checks that the file has a jar.
 func inspectJars(path string) error {
 	// immutable: SQLite writes no files beside it, whatever its header says.
-	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: url.PathEscape(path), RawQuery: "mode=ro&immutable=1"}).String())
+	db, err := sql.Open("sqlite",
+		(&url.URL{Scheme: "file", Opaque: url.PathEscape(path),
+			RawQuery: "mode=ro&immutable=1"}).String())
 	if err == nil {
 		defer func() { _ = db.Close() }() // only read
 		var one int
 		err = db.QueryRow("SELECT 1 FROM indices i JOIN artifacts a ON a.id = i.artifact_id LIMIT 1").Scan(&one)
 	}
 	if err != nil {
-		return &pratique.Error{Op: "inspect Java database", Kind: pratique.Invalid, Err: fmt.Errorf("no jars can be read from it: %w", err)}
+		return &pratique.Error{Op: "inspect Java database", Kind: pratique.Invalid,
+			Err: fmt.Errorf("no jars can be read from it: %w", err)}
 	}
 	return nil
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// A process that does not own the directory puts a request into a subdirectory, and finds the response beside it.
+// A process that does not own the directory puts a request into a subdirectory, and finds the
+// response beside it.
 const (
 	requestDir     = "requests"
 	requestPrefix  = "ask-"
@@ -153,7 +154,8 @@ func (s *Store) serveRequests(ctx context.Context) (asked bool, err error) {
 		if id, ok := strings.CutPrefix(item.Name(), requestPrefix); ok && ctx.Err() == nil {
 			asked = true
 			err = errors.Join(err, s.serveRequest(ctx, path, filepath.Join(base, responsePrefix+id)))
-		} else if info, statErr := item.Info(); statErr == nil && time.Since(info.ModTime()) > requestAge {
+		} else if info, statErr := item.Info(); statErr == nil &&
+			time.Since(info.ModTime()) > requestAge {
 			err = errors.Join(err, os.RemoveAll(path))
 		}
 	}
@@ -183,7 +185,8 @@ func (s *Store) execute(ctx context.Context, dir string) (changed bool, err erro
 	case err != nil:
 		return false, pratique.Wrap(pratique.Invalid, s.cfg.Kind.op("read the request for the"), "", err)
 	case r.Import:
-		if err := os.Remove(filepath.Join(dir, requestFile)); err != nil { // the directory becomes the generation's
+		// the directory becomes the generation's
+		if err := os.Remove(filepath.Join(dir, requestFile)); err != nil {
 			return false, pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("import"), "", err)
 		}
 		return s.installStaged(dir, staged{source: r.Source, manifests: r.Manifests}, r.Force)

@@ -116,7 +116,8 @@ type recordingTransport struct {
 
 func (p recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := p.inner.RoundTrip(r)
-	if err != nil || (resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable) {
+	if err != nil || (resp.StatusCode != http.StatusTooManyRequests &&
+		resp.StatusCode != http.StatusServiceUnavailable) {
 		return resp, err
 	}
 	if until := retryAfter(resp.Header, p.now()); !until.IsZero() {

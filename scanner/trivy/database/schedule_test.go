@@ -22,20 +22,32 @@ func TestDue(t *testing.T) {
 		current *stored
 		want    time.Duration // from now; negative is "at once"
 	}{
-		"never looked":              {want: -1},
-		"never looked, has one":     {current: db(today.Add(time.Hour)), want: -1},
-		"looked lately":             {schedule{LookedAt: ago(time.Hour), TriedAt: ago(time.Hour)}, db(ago(time.Hour)), 5 * time.Hour},
-		"looked long ago":           {schedule{LookedAt: ago(7 * time.Hour), TriedAt: ago(7 * time.Hour)}, db(ago(time.Hour)), -1},
-		"the next comes later":      {schedule{LookedAt: ago(7 * time.Hour), TriedAt: ago(7 * time.Hour)}, db(today.Add(3 * time.Hour)), 3 * time.Hour},
-		"the next comes in a year":  {schedule{LookedAt: ago(7 * time.Hour), TriedAt: ago(7 * time.Hour)}, db(today.Add(9000 * time.Hour)), 17 * time.Hour},
-		"looked, but it is gone":    {schedule{LookedAt: ago(time.Hour), TriedAt: ago(time.Hour)}, nil, -1},
-		"crashed just now":          {schedule{TriedAt: ago(time.Second), Failures: 1}, nil, 29 * time.Second},
-		"crashed again and again":   {schedule{TriedAt: ago(time.Second), Failures: 40}, nil, 6*time.Hour - time.Second},
-		"failed, the next is due":   {schedule{LookedAt: ago(9 * time.Hour), TriedAt: ago(time.Minute), Failures: 3}, db(ago(time.Hour)), time.Minute},
-		"the clock was set back":    {schedule{LookedAt: today.Add(48 * time.Hour), TriedAt: today.Add(48 * time.Hour)}, db(ago(time.Hour)), -1},
-		"one asked to wait":         {schedule{Waits: map[string]time.Time{"a": today.Add(time.Hour)}}, nil, -1},
-		"both asked to wait":        {schedule{Waits: map[string]time.Time{"a": today.Add(2 * time.Hour), "b": today.Add(time.Hour)}}, nil, time.Hour},
-		"both asked, failed lately": {schedule{TriedAt: ago(time.Second), Failures: 1, Waits: map[string]time.Time{"a": today.Add(time.Second), "b": today.Add(time.Second)}}, nil, 29 * time.Second},
+		"never looked":          {want: -1},
+		"never looked, has one": {current: db(today.Add(time.Hour)), want: -1},
+		"looked lately": {schedule{LookedAt: ago(time.Hour), TriedAt: ago(time.Hour)},
+			db(ago(time.Hour)), 5 * time.Hour},
+		"looked long ago": {schedule{LookedAt: ago(7 * time.Hour),
+			TriedAt: ago(7 * time.Hour)}, db(ago(time.Hour)), -1},
+		"the next comes later": {schedule{LookedAt: ago(7 * time.Hour),
+			TriedAt: ago(7 * time.Hour)}, db(today.Add(3 * time.Hour)), 3 * time.Hour},
+		"the next comes in a year": {schedule{LookedAt: ago(7 * time.Hour),
+			TriedAt: ago(7 * time.Hour)}, db(today.Add(9000 * time.Hour)), 17 * time.Hour},
+		"looked, but it is gone": {schedule{LookedAt: ago(time.Hour), TriedAt: ago(time.Hour)},
+			nil, -1},
+		"crashed just now": {schedule{TriedAt: ago(time.Second), Failures: 1}, nil,
+			29 * time.Second},
+		"crashed again and again": {schedule{TriedAt: ago(time.Second), Failures: 40}, nil,
+			6*time.Hour - time.Second},
+		"failed, the next is due": {schedule{LookedAt: ago(9 * time.Hour),
+			TriedAt: ago(time.Minute), Failures: 3}, db(ago(time.Hour)), time.Minute},
+		"the clock was set back": {schedule{LookedAt: today.Add(48 * time.Hour),
+			TriedAt: today.Add(48 * time.Hour)}, db(ago(time.Hour)), -1},
+		"one asked to wait": {schedule{Waits: map[string]time.Time{"a": today.Add(time.Hour)}}, nil, -1},
+		"both asked to wait": {schedule{Waits: map[string]time.Time{"a": today.Add(2 * time.Hour),
+			"b": today.Add(time.Hour)}}, nil, time.Hour},
+		"both asked, failed lately": {schedule{TriedAt: ago(time.Second), Failures: 1,
+			Waits: map[string]time.Time{"a": today.Add(time.Second), "b": today.Add(time.Second)}},
+			nil, 29 * time.Second},
 	}
 	for what, test := range tests {
 		got := test.plan.due(cfg, test.current, firstRetry, today).Sub(today)
@@ -45,8 +57,8 @@ func TestDue(t *testing.T) {
 	}
 }
 
-// TestHammering: neither a crash loop nor a script that updates all the time asks a source more often than it
-// says.
+// TestHammering: neither a crash loop nor a script that updates all the time asks a source more
+// often than it says.
 func TestHammering(t *testing.T) {
 	t.Parallel()
 	src := newSource(t)
@@ -158,8 +170,10 @@ func TestRetryAfter(t *testing.T) {
 	limited.set(nil)
 	limited.publish(t, good(t, "CVE-2026-0002", now))
 	mustUpdate(t, s, true, "CVE-2026-0002")
-	for value, want := range map[string]time.Duration{"": 0, "0": 0, "-5": 0, "soon": 0, "99999999": maxWait, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
-		if got := retryAfter(http.Header{"Retry-After": {value}}, today); (want == 0) != got.IsZero() || (want > 0 && !got.Equal(today.Add(want))) {
+	for value, want := range map[string]time.Duration{"": 0, "0": 0, "-5": 0, "soon": 0,
+		"99999999": maxWait, "Mon, 02 Jan 2006 15:04:05 GMT": 0} {
+		if got := retryAfter(http.Header{"Retry-After": {value}},
+			today); (want == 0) != got.IsZero() || (want > 0 && !got.Equal(today.Add(want))) {
 			t.Errorf("Retry-After %q: %s", value, got)
 		}
 	}
@@ -169,7 +183,9 @@ func TestRetryAfter(t *testing.T) {
 func TestJitter(t *testing.T) {
 	t.Parallel()
 	now := today
-	s, err := Open(Config{Dir: t.TempDir(), Sources: []string{"r.example/db"}}, func() time.Time { return now })
+	s, err := Open(Config{Dir: t.TempDir(), Sources: []string{"r.example/db"}}, func() time.Time {
+		return now
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +199,8 @@ func TestJitter(t *testing.T) {
 	for i := range 50 {
 		now = today.Add(time.Duration(i) * 1234567 * time.Nanosecond)
 		at := s.next()
-		if seen[at] = true; at.Before(today.Add(6*time.Hour)) || at.After(today.Add(6*time.Hour+36*time.Minute)) {
+		if seen[at] = true; at.Before(today.Add(6*time.Hour)) ||
+			at.After(today.Add(6*time.Hour+36*time.Minute)) {
 			t.Fatalf("looks at %s", at)
 		}
 	}

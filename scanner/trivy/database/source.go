@@ -31,7 +31,8 @@ const (
 func (s *Store) transport(ref name.Reference) (http.RoundTripper, error) {
 	h := s.host(ref)
 	t := newTransport()
-	if err := outbound.Setup(t, bytes.TrimSpace(slices.Concat(s.cfg.CA, []byte("\n"), h.CA))); err != nil {
+	if err := outbound.Setup(t,
+		bytes.TrimSpace(slices.Concat(s.cfg.CA, []byte("\n"), h.CA))); err != nil {
 		return nil, pratique.Wrap(pratique.Invalid, "read database source", ref.String(), err)
 	}
 	if !h.TLS {
@@ -98,11 +99,13 @@ func (s *Store) login(ctx context.Context, ref name.Reference) (http.RoundTrippe
 	if err != nil {
 		return nil, err
 	}
-	patient := transport.NewRetry(transport.NewUserAgent(recordingTransport{s.retryAfter, direct}, "pratique"),
+	patient := transport.NewRetry(transport.NewUserAgent(recordingTransport{s.retryAfter, direct},
+		"pratique"),
 		transport.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2}),
 		transport.WithRetryStatusCodes(http.StatusBadGateway, http.StatusGatewayTimeout),
 	)
-	return transport.NewWithContext(ctx, ref.Context().Registry, auth, patient, []string{ref.Scope(transport.PullScope)})
+	return transport.NewWithContext(ctx, ref.Context().Registry, auth, patient,
+		[]string{ref.Scope(transport.PullScope)})
 }
 
 // artifact is a database in one source.
@@ -141,13 +144,16 @@ func (s *Store) lookUp(ctx context.Context, source string) (artifact, error) {
 		return artifact{}, registryError(op, err)
 	}
 	manifest, err := pratique.ParseDigest(found.Digest.String())
-	return artifact{source: source, ref: ref, puller: puller, client: &http.Client{Transport: session}, manifest: manifest}, pratique.Wrap(pratique.Invalid, op, "", err)
+	return artifact{source: source, ref: ref, puller: puller,
+		client:   &http.Client{Transport: session},
+		manifest: manifest}, pratique.Wrap(pratique.Invalid, op, "", err)
 }
 
 // headUnsupported reports whether the registry may only lack support for HEAD.
 func headUnsupported(err error) bool {
 	var status *transport.Error
-	return !errors.As(err, &status) || status.StatusCode == http.StatusNotFound || status.StatusCode == http.StatusMethodNotAllowed
+	return !errors.As(err, &status) || status.StatusCode == http.StatusNotFound ||
+		status.StatusCode == http.StatusMethodNotAllowed
 }
 
 // layer reads the manifest, which must have exactly one database within the size limit.
@@ -167,11 +173,14 @@ func (k Kind) layer(manifest []byte, maxBytes int64) (v1.Descriptor, error) {
 	if err != nil {
 		return v1.Descriptor{}, pratique.Wrap(pratique.Corrupt, op, "", err)
 	}
-	if len(m.Layers) != 1 || string(m.Layers[0].MediaType) != k.layerType || m.Layers[0].Digest.Algorithm != "sha256" {
-		return v1.Descriptor{}, pratique.Errorf(pratique.Corrupt, op, "not a %s: want one layer of type %s", k, k.layerType)
+	if len(m.Layers) != 1 || string(m.Layers[0].MediaType) != k.layerType ||
+		m.Layers[0].Digest.Algorithm != "sha256" {
+		return v1.Descriptor{}, pratique.Errorf(pratique.Corrupt, op,
+			"not a %s: want one layer of type %s", k, k.layerType)
 	}
 	if size := m.Layers[0].Size; size < 0 || size > maxBytes {
-		return v1.Descriptor{}, pratique.Errorf(pratique.Exhausted, op, "%d bytes to download, the limit is %d", size, maxBytes)
+		return v1.Descriptor{}, pratique.Errorf(pratique.Exhausted, op,
+			"%d bytes to download, the limit is %d", size, maxBytes)
 	}
 	return m.Layers[0], nil
 }

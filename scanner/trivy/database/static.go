@@ -68,7 +68,8 @@ func (s *Store) readStatic() (Generation, error) {
 		return Generation{}, s.staticError(err)
 	}
 	s.static = static{files: before, generation: Generation{Dir: dir, Database: pratique.Database{
-		Digest: digest, Version: meta.Version, UpdatedAt: meta.UpdatedAt.UTC(), NextUpdate: meta.NextUpdate.UTC(),
+		Digest: digest, Version: meta.Version, UpdatedAt: meta.UpdatedAt.UTC(),
+		NextUpdate:   meta.NextUpdate.UTC(),
 		DownloadedAt: meta.DownloadedAt.UTC(), Source: dir,
 	}}}
 	return s.static.generation, nil
@@ -76,7 +77,8 @@ func (s *Store) readStatic() (Generation, error) {
 
 func (s *Store) staticError(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
-		return pratique.Errorf(pratique.Unavailable, s.cfg.Kind.op("open"), "%w: put %s and %s there", err, s.cfg.Kind.file, metadataFile)
+		return pratique.Errorf(pratique.Unavailable, s.cfg.Kind.op("open"),
+			"%w: put %s and %s there", err, s.cfg.Kind.file, metadataFile)
 	}
 	return pratique.Wrap(pratique.Unavailable, s.cfg.Kind.op("open"), s.cfg.StaticDir, err)
 }

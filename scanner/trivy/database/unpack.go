@@ -36,8 +36,10 @@ func (k Kind) unpack(layer io.Reader, dir string, maxBytes int64) (unpacked, err
 		return unpacked{}, err
 	}
 	// The checksum follows the end of the archive. Padding is bounded.
-	if n, err := io.Copy(io.Discard, io.LimitReader(z, maxMetadataBytes)); err != nil || n == maxMetadataBytes {
-		return unpacked{}, pratique.Errorf(pratique.Invalid, op, "damaged after the end of the archive: %w", err)
+	if n, err := io.Copy(io.Discard, io.LimitReader(z, maxMetadataBytes)); err != nil ||
+		n == maxMetadataBytes {
+		return unpacked{}, pratique.Errorf(pratique.Invalid, op,
+			"damaged after the end of the archive: %w", err)
 	}
 	return got, nil
 }
@@ -77,7 +79,8 @@ func (k Kind) untar(z io.Reader, dir string, maxBytes int64) (unpacked, error) {
 		}
 	}
 	if got.digest.IsZero() || got.metadata == nil {
-		return unpacked{}, pratique.Errorf(pratique.Invalid, op, "%s or %s is missing", k.file, metadataFile)
+		return unpacked{}, pratique.Errorf(pratique.Invalid, op, "%s or %s is missing", k.file,
+			metadataFile)
 	}
 	return got, nil
 }
@@ -85,7 +88,8 @@ func (k Kind) untar(z io.Reader, dir string, maxBytes int64) (unpacked, error) {
 func (k Kind) write(r io.Reader, to string, size, maxBytes int64) (pratique.Digest, error) {
 	op := k.op("unpack")
 	if size > maxBytes {
-		return pratique.Digest{}, pratique.Errorf(pratique.Exhausted, op, "%s of %d bytes, the limit is %d", k.file, size, maxBytes)
+		return pratique.Digest{}, pratique.Errorf(pratique.Exhausted, op,
+			"%s of %d bytes, the limit is %d", k.file, size, maxBytes)
 	}
 	f, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -107,7 +111,8 @@ func (k Kind) write(r io.Reader, to string, size, maxBytes int64) (pratique.Dige
 func (k Kind) readMetadata(r io.Reader, size int64) ([]byte, error) {
 	op := k.op("unpack")
 	if size > maxMetadataBytes {
-		return nil, pratique.Errorf(pratique.Exhausted, op, "%s of %d bytes, the limit is %d", metadataFile, size, maxMetadataBytes)
+		return nil, pratique.Errorf(pratique.Exhausted, op, "%s of %d bytes, the limit is %d",
+			metadataFile, size, maxMetadataBytes)
 	}
 	raw, err := io.ReadAll(r)
 	return raw, pratique.Wrap(pratique.Invalid, op, "", err)

@@ -32,7 +32,8 @@ func (s *Store) Update(ctx context.Context) (changed bool, err error) {
 		return s.updateStatic()
 	}
 	if len(s.cfg.Sources) == 0 {
-		return false, pratique.Errorf(pratique.Invalid, s.cfg.Kind.op("update"), "no source is configured: name some under database.sources, or set database.offline: false; pratique db import takes a database from a file")
+		return false, pratique.Errorf(pratique.Invalid, s.cfg.Kind.op("update"),
+			"no source is configured: name some under database.sources, or set database.offline: false; pratique db import takes a database from a file")
 	}
 	began := s.now().UTC()
 	var before schedule
@@ -81,7 +82,8 @@ func (s *Store) trySource(ctx context.Context, source string) (bool, error) {
 	until := s.schedule.Waits[source]
 	s.mu.Unlock()
 	if now := s.now(); until.After(now) && until.Before(now.Add(maxWait+skew)) {
-		return false, pratique.Errorf(pratique.RateLimited, s.cfg.Kind.op("look up"), "it asked us to wait until %s", until.Format(time.RFC3339))
+		return false, pratique.Errorf(pratique.RateLimited, s.cfg.Kind.op("look up"),
+			"it asked us to wait until %s", until.Format(time.RFC3339))
 	}
 	s.retryAfter.reset()
 	changed, err := s.updateFrom(ctx, source)
@@ -114,7 +116,8 @@ func (s *Store) joinFailures(failures []error) error {
 			kind = pratique.Unavailable
 		}
 	}
-	return &pratique.Error{Op: s.cfg.Kind.op("update"), Kind: kind, Err: errors.New(strings.Join(texts, "; "))}
+	return &pratique.Error{Op: s.cfg.Kind.op("update"), Kind: kind,
+		Err: errors.New(strings.Join(texts, "; "))}
 }
 
 func (s *Store) updateFrom(ctx context.Context, source string) (bool, error) {
@@ -145,14 +148,16 @@ func (s *Store) updateFrom(ctx context.Context, source string) (bool, error) {
 	got, err := s.cfg.Kind.unpackFile(file, tmp, s.cfg.MaxBytes)
 	changed := false
 	if err == nil {
-		changed, err = s.install(tmp, got, origin{source: source, manifests: []pratique.Digest{from.manifest}})
+		changed, err = s.install(tmp, got,
+			origin{source: source, manifests: []pratique.Digest{from.manifest}})
 	}
 	if k := pratique.KindOf(err); k == pratique.Invalid || k == pratique.Stale {
 		// The source really has these bytes; another download would give the same.
 		s.rejected[from.manifest] = err
 	}
 	if pratique.KindOf(err) != pratique.Unavailable {
-		// Unavailable is a problem of this machine, for example a full disk, and the download is good.
+		// Unavailable is a problem of this machine, for example a full disk, and the download is
+		// good.
 		_ = os.Remove(file) // otherwise the next download does it
 	}
 	return changed, err
@@ -178,15 +183,20 @@ func (s *Store) install(tmp string, got unpacked, from origin) (bool, error) {
 	}
 	if old := s.inUse(); old != nil {
 		if old.Database.Digest == got.digest {
-			return false, pratique.Wrap(pratique.Unavailable, op, "", s.addManifests(from.manifests, meta))
+			return false, pratique.Wrap(pratique.Unavailable, op, "", s.addManifests(from.manifests,
+				meta))
 		}
 		if meta.UpdatedAt.Before(old.Database.UpdatedAt) && !from.force {
-			return false, pratique.Errorf(pratique.Stale, op, "it is older than the one in use: built %s, in use %s", meta.UpdatedAt.UTC().Format(time.RFC3339), old.Database.UpdatedAt.UTC().Format(time.RFC3339))
+			return false, pratique.Errorf(pratique.Stale, op,
+				"it is older than the one in use: built %s, in use %s",
+				meta.UpdatedAt.UTC().Format(time.RFC3339),
+				old.Database.UpdatedAt.UTC().Format(time.RFC3339))
 		}
 	}
 	meta.DownloadedAt = now
 	g := stored{
-		Database: pratique.Database{Digest: got.digest, Version: meta.Version, UpdatedAt: meta.UpdatedAt.UTC(),
+		Database: pratique.Database{Digest: got.digest, Version: meta.Version,
+			UpdatedAt:  meta.UpdatedAt.UTC(),
 			NextUpdate: meta.NextUpdate.UTC(), DownloadedAt: now, Source: from.source},
 		Manifests: from.manifests,
 	}

@@ -1,5 +1,6 @@
-// Package delta compares two vulnerability databases of Trivy, and says which packages the difference affects. It uses
-// nothing of Trivy's code; tests of package trivy hold its tables against Trivy's.
+// Package delta compares two vulnerability databases of Trivy, and says which packages the
+// difference affects. It uses nothing of Trivy's code; tests of package trivy hold its tables
+// against Trivy's.
 package delta
 
 import (
@@ -29,8 +30,9 @@ const (
 	redHatCPE    = "Red Hat CPE" // tables that Red Hat's advisories refer to by number
 )
 
-// Compare compares the databases in two directories. If the old one is missing or damaged, or if a difference is not
-// understood, the delta is everything. If the new one cannot be read, the error is of kind Unavailable.
+// Compare compares the databases in two directories. If the old one is missing or damaged, or if a
+// difference is not understood, the delta is everything. If the new one cannot be read, the error
+// is of kind Unavailable.
 func Compare(ctx context.Context, oldDir, newDir string) (rescan.Delta, error) {
 	const op = "compare vulnerability databases"
 	newer, err := open(newDir)
@@ -43,7 +45,8 @@ func Compare(ctx context.Context, oldDir, newDir string) (rescan.Delta, error) {
 		return rescan.Delta{Everything: "the previous database cannot be read: " + err.Error()}, nil
 	}
 	defer func() { _ = older.Close() }() // only read
-	c := &comparison{ctx: ctx, names: map[string]bool{}, removed: map[string]bool{}, added: map[string]bool{}, kept: map[string]bool{}}
+	c := &comparison{ctx: ctx, names: map[string]bool{}, removed: map[string]bool{},
+		added: map[string]bool{}, kept: map[string]bool{}}
 	if err := c.run(older, newer); err != nil {
 		return rescan.Delta{}, pratique.Wrap(pratique.Unavailable, op, "", err)
 	}
@@ -53,7 +56,8 @@ func Compare(ctx context.Context, oldDir, newDir string) (rescan.Delta, error) {
 // open opens a database and checks that it has vulnerabilities.
 func open(dir string) (db *bbolt.DB, err error) {
 	err = recoverPanic(func() error {
-		db, err = bbolt.Open(filepath.Join(dir, databaseFile), 0o400, &bbolt.Options{ReadOnly: true, Timeout: 5 * time.Second})
+		db, err = bbolt.Open(filepath.Join(dir, databaseFile), 0o400, &bbolt.Options{ReadOnly: true,
+			Timeout: 5 * time.Second})
 		if err != nil {
 			return err
 		}
@@ -123,7 +127,8 @@ func (c *comparison) delta() rescan.Delta {
 	return d
 }
 
-// addEcosystems adds the ecosystems that got their first source or lost their last one. All of their lists are affected.
+// addEcosystems adds the ecosystems that got their first source or lost their last one. All of
+// their lists are affected.
 func (c *comparison) addEcosystems() {
 	add := func(one, other map[string]bool) {
 		for ecosystem := range one {
@@ -179,13 +184,15 @@ func (c *comparison) addScopes(bucket string) error {
 	return nil
 }
 
-// compareSource compares the advisories of one source: each package has a bucket, and each advisory a key in it.
+// compareSource compares the advisories of one source: each package has a bucket, and each advisory
+// a key in it.
 func (c *comparison) compareSource(name string, a, b *bbolt.Bucket) error {
 	scopes := scopesOf(name)
 	if before, now := hasAny(a), hasAny(b); before != now {
 		switch ecosystem, _, ok := strings.Cut(name, "::"); {
 		case !ok:
-			// The release got its first advisories or lost its last ones, which affects all of its packages.
+			// The release got its first advisories or lost its last ones, which affects all of its
+			// packages.
 			if err := c.addScopes(name); err != nil {
 				return err
 			}
@@ -272,8 +279,8 @@ func cursor(b *bbolt.Bucket) *bbolt.Cursor {
 	return b.Cursor()
 }
 
-// mergeKeys calls fn with each key of either cursor, in order, and its two values. The value of a bucket is nil, and so is
-// a value that is missing. A nil cursor has no keys.
+// mergeKeys calls fn with each key of either cursor, in order, and its two values. The value of a
+// bucket is nil, and so is a value that is missing. A nil cursor has no keys.
 func mergeKeys(a, b *bbolt.Cursor, fn func(key, x, y []byte) error) error {
 	first := func(c *bbolt.Cursor) (k, v []byte) {
 		if c != nil {
@@ -310,7 +317,8 @@ func mergeKeys(a, b *bbolt.Cursor, fn func(key, x, y []byte) error) error {
 	return nil
 }
 
-// recoverPanic turns a panic of f into an error. bbolt panics on damaged pages, and missing ones fault.
+// recoverPanic turns a panic of f into an error. bbolt panics on damaged pages, and missing ones
+// fault.
 func recoverPanic(f func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {

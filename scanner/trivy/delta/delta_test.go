@@ -29,7 +29,8 @@ func ground() content {
 		"data-source/debian 12": `{"ID":"debian"}`, "data-source/npm::x": `{"ID":"ghsa"}`,
 		"debian 12/openssl/CVE-1": `{"FixedVersion":"1"}`, "debian 11/openssl/CVE-1": `{}`,
 		"npm::x/lodash/CVE-2": `{"PatchedVersions":["2"]}`, "pip::x/py-yaml/CVE-2": `{}`,
-		"Red Hat/nodejs:12::npm/CVE-1": `{}`, "Red Hat CPE/cpe/1": `"cpe:/a"`, "alpine 3.19/musl/CVE-1": `{}`,
+		"Red Hat/nodejs:12::npm/CVE-1": `{}`, "Red Hat CPE/cpe/1": `"cpe:/a"`,
+		"alpine 3.19/musl/CVE-1": `{}`,
 	}
 }
 
@@ -79,26 +80,63 @@ func TestCompare(t *testing.T) {
 		change func(c content)
 		want   rescan.Delta
 	}{
-		"nothing":          {func(content) {}, rescan.Delta{}},
-		"new advisory":     {func(c content) { c["debian 12/openssl/CVE-3"] = `{}` }, rescan.Delta{Names: []string{unknown, "debian:openssl"}}},
-		"withdrawn":        {func(c content) { delete(c, "npm::x/lodash/CVE-2") }, rescan.Delta{Names: []string{unknown, "npm:", "npm:lodash"}}},
-		"other range":      {func(c content) { c["npm::x/lodash/CVE-2"] = `{"PatchedVersions":["3"]}` }, rescan.Delta{Names: []string{unknown, "npm:lodash"}}},
-		"new package":      {func(c content) { c["pip::x/Flask_X/CVE-2"] = `{}` }, rescan.Delta{Names: []string{unknown, "pip:flask-x"}}},
-		"new source":       {func(c content) { c["pip::y/flask/CVE-2"] = `{}` }, rescan.Delta{Names: []string{unknown, "pip:flask"}}},
-		"new release":      {func(c content) { c["debian 13/x/CVE-1"] = `{}` }, rescan.Delta{Names: []string{unknown, "debian:", "debian:x"}}},
-		"release is gone":  {func(c content) { delete(c, "alpine 3.19/musl/CVE-1") }, rescan.Delta{Names: []string{unknown, "alpine:", "alpine:musl"}}},
-		"new ecosystem":    {func(c content) { c["go::x/m/CVE-1"] = `{}` }, rescan.Delta{Names: []string{unknown, "go:", "go:m"}}},
-		"last source gone": {func(c content) { delete(c, "pip::x/py-yaml/CVE-2") }, rescan.Delta{Names: []string{unknown, "pip:", "pip:py-yaml"}}},
-		"source renamed": {func(c content) { delete(c, "pip::x/py-yaml/CVE-2"); c["pip::y/py-yaml/CVE-2"] = `{}` },
+		"nothing": {func(content) {}, rescan.Delta{}},
+		"new advisory": {func(c content) {
+			c["debian 12/openssl/CVE-3"] = `{}`
+		}, rescan.Delta{Names: []string{unknown, "debian:openssl"}}},
+		"withdrawn": {func(c content) {
+			delete(c, "npm::x/lodash/CVE-2")
+		}, rescan.Delta{Names: []string{unknown, "npm:", "npm:lodash"}}},
+		"other range": {func(c content) {
+			c["npm::x/lodash/CVE-2"] = `{"PatchedVersions":["3"]}`
+		}, rescan.Delta{Names: []string{unknown, "npm:lodash"}}},
+		"new package": {func(c content) {
+			c["pip::x/Flask_X/CVE-2"] = `{}`
+		}, rescan.Delta{Names: []string{unknown, "pip:flask-x"}}},
+		"new source": {func(c content) {
+			c["pip::y/flask/CVE-2"] = `{}`
+		}, rescan.Delta{Names: []string{unknown, "pip:flask"}}},
+		"new release": {func(c content) {
+			c["debian 13/x/CVE-1"] = `{}`
+		}, rescan.Delta{Names: []string{unknown, "debian:", "debian:x"}}},
+		"release is gone": {func(c content) {
+			delete(c, "alpine 3.19/musl/CVE-1")
+		}, rescan.Delta{Names: []string{unknown, "alpine:", "alpine:musl"}}},
+		"new ecosystem": {func(c content) {
+			c["go::x/m/CVE-1"] = `{}`
+		}, rescan.Delta{Names: []string{unknown, "go:", "go:m"}}},
+		"last source gone": {func(c content) {
+			delete(c, "pip::x/py-yaml/CVE-2")
+		}, rescan.Delta{Names: []string{unknown, "pip:", "pip:py-yaml"}}},
+		"source renamed": {func(c content) {
+			delete(c, "pip::x/py-yaml/CVE-2")
+			c["pip::y/py-yaml/CVE-2"] = `{}`
+		},
 			rescan.Delta{Names: []string{unknown, "pip:py-yaml"}}},
-		"vendor's":         {func(c content) { c["seal npm::y/ms/CVE-2"] = `{}` }, rescan.Delta{Names: []string{unknown, "npm:ms"}}},
-		"module":           {func(c content) { c["Red Hat/nodejs:12::npm/CVE-1"] = `{"x":1}` }, rescan.Delta{Names: []string{unknown, "redhat:nodejs:12::npm", "redhat:npm"}}},
-		"details":          {func(c content) { c["vulnerability/CVE-1"] = `{"Title":"uno"}` }, rescan.Delta{Vulnerabilities: []string{"CVE-1"}}},
-		"new details":      {func(c content) { c["vulnerability/CVE-0"] = `{}` }, rescan.Delta{Vulnerabilities: []string{"CVE-0"}}},
-		"data source":      {func(c content) { c["data-source/debian 12"] = `{"ID":"other"}` }, rescan.Delta{Names: []string{unknown, "debian:"}}},
-		"tables of CPE":    {func(c content) { c["Red Hat CPE/cpe/1"] = `"cpe:/b"` }, rescan.Delta{Names: []string{unknown, "redhat:"}}},
-		"unknown bucket":   {func(c content) { c["Plan 9/rc/CVE-1"] = `{}` }, rescan.Delta{Everything: `bucket "Plan 9" is not known to this program`}},
-		"value in a place": {func(c content) { c["debian 12/oddity"] = `{}` }, rescan.Delta{Everything: `bucket "debian 12" has a value, want packages only`}},
+		"vendor's": {func(c content) {
+			c["seal npm::y/ms/CVE-2"] = `{}`
+		}, rescan.Delta{Names: []string{unknown, "npm:ms"}}},
+		"module": {func(c content) {
+			c["Red Hat/nodejs:12::npm/CVE-1"] = `{"x":1}`
+		}, rescan.Delta{Names: []string{unknown, "redhat:nodejs:12::npm", "redhat:npm"}}},
+		"details": {func(c content) {
+			c["vulnerability/CVE-1"] = `{"Title":"uno"}`
+		}, rescan.Delta{Vulnerabilities: []string{"CVE-1"}}},
+		"new details": {func(c content) {
+			c["vulnerability/CVE-0"] = `{}`
+		}, rescan.Delta{Vulnerabilities: []string{"CVE-0"}}},
+		"data source": {func(c content) {
+			c["data-source/debian 12"] = `{"ID":"other"}`
+		}, rescan.Delta{Names: []string{unknown, "debian:"}}},
+		"tables of CPE": {func(c content) {
+			c["Red Hat CPE/cpe/1"] = `"cpe:/b"`
+		}, rescan.Delta{Names: []string{unknown, "redhat:"}}},
+		"unknown bucket": {func(c content) {
+			c["Plan 9/rc/CVE-1"] = `{}`
+		}, rescan.Delta{Everything: `bucket "Plan 9" is not known to this program`}},
+		"value in a place": {func(c content) {
+			c["debian 12/oddity"] = `{}`
+		}, rescan.Delta{Everything: `bucket "debian 12" has a value, want packages only`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -115,7 +153,8 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// TestCompareDamaged: without a whole old database everything is matched again; without a whole new one nothing can be.
+// TestCompareDamaged: without a whole old database everything is matched again; without a whole new
+// one nothing can be.
 func TestCompareDamaged(t *testing.T) {
 	t.Parallel()
 	good := databaseOf(t, ground())
@@ -146,8 +185,10 @@ func TestCompareDamaged(t *testing.T) {
 // TestKeysMeetTheDelta: what a match of a package looks up is what a change of it is named by.
 func TestKeysMeetTheDelta(t *testing.T) {
 	t.Parallel()
-	list := func(family, listType string, class pratique.PackageClass, p pratique.Package) pratique.Inventory {
-		inv := pratique.Inventory{Lists: []pratique.PackageList{{Class: class, Type: listType, Packages: []pratique.Package{{Name: "other"}, p}}}}
+	list := func(family, listType string, class pratique.PackageClass,
+		p pratique.Package) pratique.Inventory {
+		inv := pratique.Inventory{Lists: []pratique.PackageList{{Class: class, Type: listType,
+			Packages: []pratique.Package{{Name: "other"}, p}}}}
 		if class == pratique.ClassOS {
 			inv.OS.Family = family
 		}
@@ -159,17 +200,28 @@ func TestKeysMeetTheDelta(t *testing.T) {
 		changed string
 		concern bool
 	}{
-		{list("debian", "debian", system, pratique.Package{Name: "libssl3", SrcName: "openssl"}), "debian 12/openssl/CVE-9", true},
-		{list("debian", "debian", system, pratique.Package{Name: "libssl3", SrcName: "openssl"}), "alpine 3.19/openssl/CVE-9", false},
-		{list("debian", "debian", system, pratique.Package{Name: "libssl3", SrcName: "openssl"}), "rootio debian 12/openssl/CVE-9", true},
-		{list("centos", "centos", system, pratique.Package{Name: "npm", Modularity: "nodejs:12:1:x"}), "Red Hat/nodejs:12::npm/CVE-9", true},
+		{list("debian", "debian", system, pratique.Package{Name: "libssl3", SrcName: "openssl"}),
+			"debian 12/openssl/CVE-9", true},
+		{list("debian", "debian", system, pratique.Package{Name: "libssl3", SrcName: "openssl"}),
+			"alpine 3.19/openssl/CVE-9", false},
+		{list("debian", "debian", system, pratique.Package{Name: "libssl3", SrcName: "openssl"}),
+			"rootio debian 12/openssl/CVE-9", true},
+		{list("centos", "centos", system,
+			pratique.Package{Name: "npm", Modularity: "nodejs:12:1:x"}),
+			"Red Hat/nodejs:12::npm/CVE-9", true},
 		{list("rocky", "rocky", system, pratique.Package{Name: "bash"}), "rocky 9/bash/CVE-9", true},
-		{list("opensuse-leap", "opensuse-leap", system, pratique.Package{Name: "bash"}), "openSUSE Leap 15.5/bash/CVE-9", true},
-		{list("", "python-pkg", language, pratique.Package{Name: "Py_YAML"}), "pip::x/py-yaml/CVE-9", true},
-		{list("", "python-pkg", language, pratique.Package{Name: "lodash"}), "npm::x/lodash/CVE-9", false},
-		{list("", "gobinary", language, pratique.Package{Name: "github.com/Azure/x"}), "go::x/github.com/Azure/x/CVE-9", true},
-		{list("", "swift", language, pratique.Package{Name: "github.com/a/b"}), "swift::x/https:||github.com|a|b.git/CVE-9", true},
-		{list("", "node-pkg", language, pratique.Package{Name: "lodash"}), "seal npm::x/lodash/CVE-9", true},
+		{list("opensuse-leap", "opensuse-leap", system, pratique.Package{Name: "bash"}),
+			"openSUSE Leap 15.5/bash/CVE-9", true},
+		{list("", "python-pkg", language, pratique.Package{Name: "Py_YAML"}),
+			"pip::x/py-yaml/CVE-9", true},
+		{list("", "python-pkg", language, pratique.Package{Name: "lodash"}), "npm::x/lodash/CVE-9",
+			false},
+		{list("", "gobinary", language, pratique.Package{Name: "github.com/Azure/x"}),
+			"go::x/github.com/Azure/x/CVE-9", true},
+		{list("", "swift", language, pratique.Package{Name: "github.com/a/b"}),
+			"swift::x/https:||github.com|a|b.git/CVE-9", true},
+		{list("", "node-pkg", language, pratique.Package{Name: "lodash"}),
+			"seal npm::x/lodash/CVE-9", true},
 		{list("", "of-tomorrow", language, pratique.Package{Name: "x"}), "npm::x/lodash/CVE-9", true},
 		{list("plan9", "plan9", system, pratique.Package{Name: "x"}), "debian 12/bash/CVE-9", true},
 	} {
@@ -192,9 +244,12 @@ func TestKeysMeetTheDelta(t *testing.T) {
 				d.Names[i] = key(scope, name)
 			}
 		}
-		concerned := slices.ContainsFunc(Keys(test.part), func(k string) bool { return slices.Contains(d.Names, k) })
+		concerned := slices.ContainsFunc(Keys(test.part), func(k string) bool {
+			return slices.Contains(d.Names, k)
+		})
 		if concerned != test.concern {
-			t.Errorf("%s concerns %+v: %v, want %v (%q)", test.changed, test.part.Lists[0], concerned, test.concern, d.Names)
+			t.Errorf("%s concerns %+v: %v, want %v (%q)", test.changed, test.part.Lists[0],
+				concerned, test.concern, d.Names)
 		}
 	}
 }
@@ -202,15 +257,17 @@ func TestKeysMeetTheDelta(t *testing.T) {
 // TestAffectedPackages finds what a change concerns, and only where packages stand for themselves.
 func TestAffectedPackages(t *testing.T) {
 	t.Parallel()
-	node := pratique.Inventory{Lists: []pratique.PackageList{{Class: pratique.ClassLanguage, Type: "node-pkg", Packages: []pratique.Package{
-		{Name: "Lodash"}, {Name: "ms"}, {Name: "lodash"}, {Name: "qs"},
-	}}}}
+	node := pratique.Inventory{Lists: []pratique.PackageList{{Class: pratique.ClassLanguage,
+		Type: "node-pkg", Packages: []pratique.Package{
+			{Name: "Lodash"}, {Name: "ms"}, {Name: "lodash"}, {Name: "qs"},
+		}}}}
 	names := map[string]bool{key("npm", "lodash"): true}
 	got, ok := AffectedPackages(node, names, map[string]bool{"qs": true})
 	if want := []int{0, 2, 3}; !ok || !slices.Equal(got, want) {
 		t.Errorf("concerned %v, %v", got, ok)
 	}
-	debian := pratique.Inventory{OS: pratique.OS{Family: "debian"}, Lists: []pratique.PackageList{{Class: pratique.ClassOS, Type: "debian"}}}
+	debian := pratique.Inventory{OS: pratique.OS{Family: "debian"},
+		Lists: []pratique.PackageList{{Class: pratique.ClassOS, Type: "debian"}}}
 	odd := pratique.Inventory{Lists: []pratique.PackageList{{Class: pratique.ClassLanguage, Type: "odd"}}}
 	for name, list := range map[string]pratique.Inventory{"distribution": debian, "unknown": odd} {
 		if _, ok := AffectedPackages(list, names, nil); ok {
@@ -222,11 +279,13 @@ func TestAffectedPackages(t *testing.T) {
 	}
 }
 
-// TestComparable: lists with these are not matched as a whole, but one with a version that may not be compared is.
+// TestComparable: lists with these are not matched as a whole, but one with a version that may not
+// be compared is.
 func TestComparable(t *testing.T) {
 	t.Parallel()
 	for listType, usual := range map[string][]string{
-		"node-pkg": {"4.17.21", "1.0.0-beta.1"}, "python-pkg": {"5.3.1", "1.0rc1", "2024.1"}, "jar": {"31.1-jre"}, "gemspec": {"3.0.1"}, "dotnet-core": {"6.0.0"},
+		"node-pkg": {"4.17.21", "1.0.0-beta.1"}, "python-pkg": {"5.3.1", "1.0rc1", "2024.1"},
+		"jar": {"31.1-jre"}, "gemspec": {"3.0.1"}, "dotnet-core": {"6.0.0"},
 		"gobinary": {"v1.2.3", "v0.0.0-20210921155107-089bfa567519", "v2.0.0+incompatible"},
 	} {
 		for _, v := range usual {
@@ -240,7 +299,8 @@ func TestComparable(t *testing.T) {
 	}
 }
 
-// TestCompareReal finds what the makers of the data left out of the first database, and nothing else.
+// TestCompareReal finds what the makers of the data left out of the first database, and nothing
+// else.
 func TestCompareReal(t *testing.T) {
 	data := os.Getenv("PRATIQUE_TEST_DATA")
 	if data == "" {
@@ -255,7 +315,8 @@ func TestCompareReal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if same, err := Compare(t.Context(), old, old); err != nil || len(same.Names)+len(same.Vulnerabilities) > 0 || same.Everything != "" {
+	if same, err := Compare(t.Context(), old, old); err != nil || len(same.Names)+
+		len(same.Vulnerabilities) > 0 || same.Everything != "" {
 		t.Errorf("a database beside itself: %+v, %v", same, err)
 	}
 	for line := range strings.Lines(string(raw)) {
@@ -285,7 +346,8 @@ func unpackLayout(t *testing.T, data, name string) string {
 	}
 	var manifest struct{ Layers []struct{ Digest string } }
 	blob := func(digest string) []byte {
-		raw, err := os.ReadFile(filepath.Join(root, "blobs", "sha256", strings.TrimPrefix(digest, "sha256:")))
+		raw, err := os.ReadFile(filepath.Join(root, "blobs", "sha256",
+			strings.TrimPrefix(digest, "sha256:")))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,9 +10,10 @@ var (
 	otherVersion = regexp.MustCompile(`^v?\d{1,9}(\.\d{1,9})*(-[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?(\+[0-9A-Za-z]+([.-][0-9A-Za-z]+)*)?$`)
 )
 
-// Comparable reports whether the scanner can certainly compare a version of a package in a list of that type. Only the
-// scanner, which runs elsewhere, knows about other versions. Whether it can compare them is part of the coverage of the
-// whole list, so a list with such a package among the affected ones is matched as a whole.
+// Comparable reports whether the scanner can certainly compare a version of a package in a list of
+// that type. Only the scanner, which runs elsewhere, knows about other versions. Whether it can
+// compare them is part of the coverage of the whole list, so a list with such a package among the
+// affected ones is matched as a whole.
 func Comparable(listType, version string) bool {
 	switch ecosystems[listType] {
 	case "maven":

@@ -92,8 +92,9 @@ func refusesOthers(w *world) {
 		envelopes []signer.Signed
 		kind      pratique.Kind
 	}{
-		"envelope of another identity":      {goodSig, theirs, pratique.Unverified},
-		"envelope about another image":      {goodSig, w.envelopes(w.own, elsewhere, "x"), pratique.Unverified},
+		"envelope of another identity": {goodSig, theirs, pratique.Unverified},
+		"envelope about another image": {goodSig, w.envelopes(w.own, elsewhere, "x"),
+			pratique.Unverified},
 		"nobody's envelope":                 {goodSig, make([]signer.Signed, 1), pratique.Unverified},
 		"signature of another identity":     {w.signature(w.other, w.subject), good, pratique.Unverified},
 		"signature of another image":        {w.signature(w.own, elsewhere), good, pratique.Unverified},

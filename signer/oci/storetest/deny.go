@@ -109,7 +109,8 @@ func trouble(w *world) {
 func immutable(w *world) {
 	w.attach(w.own, "allowed")
 	w.registry.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") || !w.exists(r.URL.Path) {
+		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/manifests/") ||
+			!w.exists(r.URL.Path) {
 			return false
 		}
 		rw.WriteHeader(http.StatusBadRequest)
@@ -136,7 +137,8 @@ func immutable(w *world) {
 
 // exists asks the registry itself for a manifest.
 func (w *world) exists(path string) bool {
-	req, err := http.NewRequestWithContext(w.Context(), http.MethodHead, "http://"+w.registry.Host+path, nil) //nolint:gosec // a registry of the test
+	req, err := http.NewRequestWithContext(w.Context(), http.MethodHead, "http://"+w.registry.Host+
+		path, nil) //nolint:gosec // a registry of the test
 	if err != nil {
 		w.Error(err)
 		return false

@@ -46,7 +46,8 @@ func nothingThere(w *world) {
 		w.wantKind("nothing of type "+p, err, pratique.NotFound)
 	}
 	theirs := w.envelopes(w.other, w.subject, "x", predicates[0])
-	if _, err := w.open(w.other).Attach(w.Context(), w.signature(w.other, w.subject), theirs); err != nil {
+	if _, err := w.open(w.other).Attach(w.Context(), w.signature(w.other, w.subject),
+		theirs); err != nil {
 		w.Fatal(err)
 	}
 	for p, kind := range map[string]pratique.Kind{

@@ -94,7 +94,8 @@ func (r *Registry) Requests() []string {
 // writes are those among the requests since the last call that change something.
 func (r *Registry) writes() []string {
 	return slices.DeleteFunc(r.Requests(), func(request string) bool {
-		return strings.HasPrefix(request, http.MethodGet+" ") || strings.HasPrefix(request, http.MethodHead+" ")
+		return strings.HasPrefix(request, http.MethodGet+" ") ||
+			strings.HasPrefix(request, http.MethodHead+" ")
 	})
 }
 

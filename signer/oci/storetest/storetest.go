@@ -43,9 +43,12 @@ type New func(r *Registry) oci.Store
 // Test runs the suite.
 func Test(t *testing.T, create New) {
 	for name, test := range map[string]func(*world){
-		"ReadsBack": readsBack, "Again": again, "Replaces": replaces, "RefusesOthers": refusesOthers, "UploadsAhead": uploadsAhead,
-		"Verifier": verifier, "NothingThere": nothingThere, "Denial": denial, "Withdraw": withdraw, "HalfADenial": halfADenial,
-		"Together": together, "Trouble": trouble, "CannotFindOut": cannotFindOut, "Immutable": immutable, "LostBlob": lostBlob,
+		"ReadsBack": readsBack, "Again": again, "Replaces": replaces,
+		"RefusesOthers": refusesOthers, "UploadsAhead": uploadsAhead,
+		"Verifier": verifier, "NothingThere": nothingThere, "Denial": denial, "Withdraw": withdraw,
+		"HalfADenial": halfADenial,
+		"Together":    together, "Trouble": trouble, "CannotFindOut": cannotFindOut,
+		"Immutable": immutable, "LostBlob": lostBlob,
 		"ContextEnds": contextEnds,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +78,8 @@ type world struct {
 }
 
 // predicates are two types that a store knows nothing of, and the one that it may treat as small.
-var predicates = []string{"https://storetest.example/a", "https://storetest.example/b", pratique.PredicateVSA}
+var predicates = []string{"https://storetest.example/a", "https://storetest.example/b",
+	pratique.PredicateVSA}
 
 // statement says something about the subject. What is said is part of it.
 func statement(s pratique.Subject, predicateType, said string) pratique.Statement {
@@ -130,7 +134,8 @@ func (w *world) open(by signertest.Key) oci.Session {
 // attach attaches a signature and envelopes of all types.
 func (w *world) attach(by signertest.Key, said string) []pratique.Attestation {
 	w.Helper()
-	out, err := w.open(by).Attach(w.Context(), w.signature(by, w.subject), w.envelopes(by, w.subject, said))
+	out, err := w.open(by).Attach(w.Context(), w.signature(by, w.subject),
+		w.envelopes(by, w.subject, said))
 	if err != nil {
 		w.Fatal(err)
 	}

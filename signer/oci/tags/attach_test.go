@@ -29,7 +29,8 @@ import (
 // manifestOf reads the subject's .sig or .att as anybody would.
 func manifestOf(t *testing.T, subject pratique.Subject, suffix string) *v1.Manifest {
 	t.Helper()
-	ref, err := name.NewTag(subject.Repository.String() + ":sha256-" + subject.Digest.Hex() + "." + suffix)
+	ref, err := name.NewTag(subject.Repository.String() + ":sha256-" + subject.Digest.Hex() + "." +
+		suffix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,15 +59,20 @@ func TestAttachReadsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	prefix := subject.Repository.String() + ":sha256-" + subject.Digest.Hex()
-	want := []pratique.Attestation{{Digest: pratique.DigestOf(sig.Payload), Size: int64(len(sig.Payload)), Location: prefix + ".sig", Signer: own.Identity(), Format: pratique.FormatCosignTags}}
+	want := []pratique.Attestation{{Digest: pratique.DigestOf(sig.Payload),
+		Size: int64(len(sig.Payload)), Location: prefix + ".sig", Signer: own.Identity(),
+		Format: pratique.FormatCosignTags}}
 	for i, e := range es {
 		content := e.Content()
 		want = append(want, pratique.Attestation{
-			PredicateType: sts[i].PredicateType, Digest: pratique.DigestOf(content), Size: int64(len(content)), Location: prefix + ".att",
+			PredicateType: sts[i].PredicateType, Digest: pratique.DigestOf(content),
+			Size: int64(len(content)), Location: prefix + ".att",
 			Signer: own.Identity(), Format: pratique.FormatCosignTags,
 		})
 	}
-	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b pratique.Digest) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b pratique.Digest) bool {
+		return a == b
+	})); diff != "" {
 		t.Errorf("attached (-want +got):\n%s", diff)
 	}
 	for i, st := range sts {
@@ -74,7 +80,8 @@ func TestAttachReadsBack(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(verified) != 1 || verified[0].Attestation != want[i+1] || verified[0].Statement.PredicateType != st.PredicateType {
+		if len(verified) != 1 || verified[0].Attestation != want[i+1] ||
+			verified[0].Statement.PredicateType != st.PredicateType {
 			t.Errorf("%s: verified %+v", st.PredicateType, verified)
 		}
 	}
@@ -127,7 +134,8 @@ func TestAttachLostUpdate(t *testing.T) {
 	store := tags.NewStore(reg, tags.Limits{})
 	attach(t, store, other, subject, statements(t, subject, pratique.Allow)[:1])
 	att := "/manifests/sha256-" + subject.Digest.Hex() + ".att"
-	get, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+reg.Host+"/v2/team/app"+att, nil)
+	get, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+reg.Host+
+		"/v2/team/app"+att, nil)
 	answer, err := http.DefaultClient.Do(get)
 	if err != nil {
 		t.Fatal(err)
@@ -160,12 +168,15 @@ func TestAttachRefusesWhatIsTooLarge(t *testing.T) {
 	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
 	store := tags.NewStore(reg, tags.Limits{Limits: wire.Limits{BlobBytes: 5000}})
-	big, err := attest.SPDX(subject, fmt.Appendf(nil, `{"spdxVersion":"SPDX-2.3","SPDXID":"x","comment":%q}`, strings.Repeat("a", 5000)))
+	big, err := attest.SPDX(subject,
+		fmt.Appendf(nil, `{"spdxVersion":"SPDX-2.3","SPDXID":"x","comment":%q}`,
+			strings.Repeat("a", 5000)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	reg.Requests()
-	_, err = attachAll(t, store, subject, signImage(t, own, subject), envelopes(t, own, []pratique.Statement{big}), own)
+	_, err = attachAll(t, store, subject, signImage(t, own, subject),
+		envelopes(t, own, []pratique.Statement{big}), own)
 	wantKind(t, err, pratique.Exhausted, "the limit is 5000")
 	if requests := reg.Requests(); len(requests) > 0 {
 		t.Error(list(requests))
@@ -235,7 +246,8 @@ func TestAttachErrors(t *testing.T) {
 		})
 		_, err := attachAll(t, store, subject, signImage(t, own, subject), envelopes(t, own, sts), own)
 		if pratique.KindOf(err) != c.kind {
-			t.Errorf("%s %s answered %d: %v is %s, want %s", c.method, c.path, c.status, err, pratique.KindOf(err), c.kind)
+			t.Errorf("%s %s answered %d: %v is %s, want %s", c.method, c.path, c.status, err,
+				pratique.KindOf(err), c.kind)
 		}
 	}
 	reg.Intercept(nil)
@@ -255,7 +267,9 @@ func TestAttachLayerLimit(t *testing.T) {
 		wantKind(t, err, pratique.Exhausted, contains)
 	}
 	before := manifestOf(t, subject, "att")
-	if !slices.ContainsFunc(before.Layers, func(d v1.Descriptor) bool { return d.Annotations["predicateType"] == pratique.PredicateVSA }) {
+	if !slices.ContainsFunc(before.Layers, func(d v1.Descriptor) bool {
+		return d.Annotations["predicateType"] == pratique.PredicateVSA
+	}) {
 		t.Error("the other's attestations are gone")
 	}
 }

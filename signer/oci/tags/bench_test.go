@@ -17,7 +17,8 @@ func BenchmarkAttach(b *testing.B) {
 	reg := storetest.NewRegistry(b)
 	own := testKey(b, 0)
 	store := tags.NewStore(reg, tags.Limits{})
-	document := fmt.Appendf(nil, `{"spdxVersion":"SPDX-2.3","SPDXID":"x","comment":%q}`, strings.Repeat("a", 5<<20))
+	document := fmt.Appendf(nil, `{"spdxVersion":"SPDX-2.3","SPDXID":"x","comment":%q}`,
+		strings.Repeat("a", 5<<20))
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()

@@ -58,7 +58,8 @@ func TestLayersAreNotKept(t *testing.T) {
 			return err
 		},
 		"attach": func() error {
-			_, err := attachAll(t, store, subject, signer.SimpleSignature{}, envelopes(t, own, statements(t, subject, pratique.Deny)[3:]), own)
+			_, err := attachAll(t, store, subject, signer.SimpleSignature{},
+				envelopes(t, own, statements(t, subject, pratique.Deny)[3:]), own)
 			return err
 		},
 	} {
@@ -70,7 +71,8 @@ func TestLayersAreNotKept(t *testing.T) {
 			t.Errorf("%s: %d layers were fetched, of %d planted", name, fetched, layers)
 		}
 		if grown := int64(limit) - int64(first); grown > 4*size {
-			t.Errorf("%s: the heap grew by %d MiB while %d MiB were read", name, grown>>20, layers*size>>20)
+			t.Errorf("%s: the heap grew by %d MiB while %d MiB were read", name, grown>>20,
+				layers*size>>20)
 		}
 	}
 }
@@ -113,7 +115,8 @@ func TestTooLargeForASummary(t *testing.T) {
 	}
 	// What could not be read again is not written.
 	small := tags.NewStore(reg, tags.Limits{SummaryBytes: 100})
-	_, err = attachAll(t, small, subject, signImage(t, own, subject), envelopes(t, own, statements(t, subject, pratique.Allow)), own)
+	_, err = attachAll(t, small, subject, signImage(t, own, subject),
+		envelopes(t, own, statements(t, subject, pratique.Allow)), own)
 	wantKind(t, err, pratique.Exhausted, "the limit is 100")
 }
 
@@ -128,7 +131,9 @@ func TestOneFetchForOneLayer(t *testing.T) {
 	sig, theirs := signImage(t, own, subject), []byte(strings.Repeat("x", 10_000))
 	for i := range 50 {
 		atts = append(atts, layer{content: theirs, annotations: annotated(pratique.PredicateVSA)})
-		sigs = append(sigs, layer{content: sig.Payload, annotations: map[string]string{"dev.cosignproject.cosign/signature": strings.Repeat("A", 4*(i+1))}})
+		sigs = append(sigs,
+			layer{content: sig.Payload,
+				annotations: map[string]string{"dev.cosignproject.cosign/signature": strings.Repeat("A", 4*(i+1))}})
 	}
 	plant(t, subject, "att", atts...)
 	plant(t, subject, "sig", sigs...)
@@ -139,7 +144,8 @@ func TestOneFetchForOneLayer(t *testing.T) {
 		},
 		"signatures": func() error { _, err := signatureOf(t, store, subject, own); return err },
 		"attach": func() error {
-			_, err := attachAll(t, store, subject, sig, envelopes(t, own, statements(t, subject, pratique.Allow)[3:]), own)
+			_, err := attachAll(t, store, subject, sig,
+				envelopes(t, own, statements(t, subject, pratique.Allow)[3:]), own)
 			return err
 		},
 	} {

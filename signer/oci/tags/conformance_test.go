@@ -44,7 +44,8 @@ func cosignBinary(t *testing.T) string {
 // buildCosign builds it once for all tests of this run; TestMain deletes it.
 var buildCosign = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(buildDir, "cosign")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/sigstore/cosign/v2/cmd/cosign").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", path,
+		"github.com/sigstore/cosign/v2/cmd/cosign").CombinedOutput()
 	if err != nil {
 		return "", &exec.Error{Name: string(out), Err: err}
 	}
@@ -89,7 +90,8 @@ func (c cosign) run(t *testing.T, args ...string) (string, error) {
 	cmd.Dir = c.home
 	cmd.Env = []string{
 		"HOME=" + c.home, "TUF_ROOT=" + c.home, "COSIGN_PASSWORD=secret", "PATH=" + os.Getenv("PATH"),
-		"HTTPS_PROXY=http://127.0.0.1:1", env.VariableSigstoreCTLogPublicKeyFile.String() + "=" + filepath.Join(c.home, "ctlog.pub"),
+		"HTTPS_PROXY=http://127.0.0.1:1", env.VariableSigstoreCTLogPublicKeyFile.String() + "=" +
+			filepath.Join(c.home, "ctlog.pub"),
 	}
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -169,14 +171,17 @@ func TestCosignAccepts(t *testing.T) {
 		t.Fatal(err)
 	}
 	otherPub := c.file(t, "other.pub", otherPublic)
-	c.refuses(t, "invalid signature", "verify", "--key", otherPub, "--insecure-ignore-tlog", subject.String())
+	c.refuses(t, "invalid signature", "verify", "--key", otherPub, "--insecure-ignore-tlog",
+		subject.String())
 
 	for _, predicate := range []string{"spdxjson", "cyclonedx", "vuln", pratique.PredicateVSA} {
 		t.Run(filepath.Base(predicate), func(t *testing.T) {
 			t.Parallel()
-			args := []string{"verify-attestation", "--insecure-ignore-tlog", "--type", predicate, subject.String(), "--key"}
+			args := []string{"verify-attestation", "--insecure-ignore-tlog", "--type", predicate,
+				subject.String(), "--key"}
 			c.must(t, append(args, pub)...)
-			c.refuses(t, "none of the attestations", "verify-attestation", "--insecure-ignore-tlog", "--type", "openvex", "--key", pub, subject.String())
+			c.refuses(t, "none of the attestations", "verify-attestation", "--insecure-ignore-tlog",
+				"--type", "openvex", "--key", pub, subject.String())
 			c.refuses(t, "signature", append(args, otherPub)...)
 		})
 	}
@@ -200,10 +205,12 @@ func TestKeysTravel(t *testing.T) {
 	theirsPub := filepath.Join(c.home, "theirs.pub")
 
 	// cosign signs and attests with both keys.
-	predicate := c.file(t, "sbom.json", []byte(`{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"theirs"}`))
+	predicate := c.file(t, "sbom.json",
+		[]byte(`{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"theirs"}`))
 	for _, k := range []string{ours, theirs} {
 		c.must(t, "sign", "--tlog-upload=false", "--yes", "--key", k, subject.String())
-		c.must(t, "attest", "--tlog-upload=false", "--yes", "--key", k, "--type", "spdxjson", "--predicate", predicate, subject.String())
+		c.must(t, "attest", "--tlog-upload=false", "--yes", "--key", k, "--type", "spdxjson",
+			"--predicate", predicate, subject.String())
 	}
 	theirPEM, err := os.ReadFile(theirsPub)
 	if err != nil {
@@ -227,7 +234,8 @@ func TestKeysTravel(t *testing.T) {
 	attach(t, store, own, subject, sts)
 	for _, pub := range []string{oursPub, theirsPub} {
 		c.must(t, "verify", "--key", pub, "--insecure-ignore-tlog", subject.String())
-		c.must(t, "verify-attestation", "--key", pub, "--insecure-ignore-tlog", "--type", "spdxjson", subject.String())
+		c.must(t, "verify-attestation", "--key", pub, "--insecure-ignore-tlog", "--type",
+			"spdxjson", subject.String())
 	}
 	after, err := store.Verified(t.Context(), subject, theirVerifier, pratique.PredicateSPDX)
 	if err != nil {
@@ -242,7 +250,8 @@ func TestKeysTravel(t *testing.T) {
 	}
 	loaded := loadKeys(t, theirPrivate, theirPEM)
 	attach(t, store, loaded, subject, sts[:1])
-	c.must(t, "verify-attestation", "--key", theirsPub, "--insecure-ignore-tlog", "--type", "spdxjson", subject.String())
+	c.must(t, "verify-attestation", "--key", theirsPub, "--insecure-ignore-tlog", "--type",
+		"spdxjson", subject.String())
 	// The attestation that cosign made with our key was replaced by ours, which says something
 	// else.
 	own1, err := store.Verified(t.Context(), subject, own, pratique.PredicateSPDX)

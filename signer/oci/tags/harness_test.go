@@ -34,13 +34,15 @@ func open(t testing.TB, store *tags.Store, subject pratique.Subject, own keys) o
 	return session
 }
 
-func attachAll(t testing.TB, store *tags.Store, subject pratique.Subject, sig signer.SimpleSignature, es []signer.Signed, own keys) ([]pratique.Attestation, error) {
+func attachAll(t testing.TB, store *tags.Store, subject pratique.Subject,
+	sig signer.SimpleSignature, es []signer.Signed, own keys) ([]pratique.Attestation, error) {
 	t.Helper()
 	return open(t, store, subject, own).Attach(t.Context(), sig, es)
 }
 
 // signatureOf reads the signature that v accepts.
-func signatureOf(t testing.TB, store *tags.Store, subject pratique.Subject, v signer.Verifier) (pratique.Attestation, error) {
+func signatureOf(t testing.TB, store *tags.Store, subject pratique.Subject,
+	v signer.Verifier) (pratique.Attestation, error) {
 	t.Helper()
 	found, err := store.Verified(t.Context(), subject, v, "")
 	if err != nil {
@@ -61,20 +63,27 @@ func statements(t testing.TB, subject pratique.Subject, outcome pratique.Outcome
 		Profile: pratique.Profile{Name: "default", Digest: pratique.DigestOf([]byte("policy"))},
 	}
 	if outcome == pratique.Deny {
-		verdict.Reasons = []pratique.Reason{{Rule: "severity", Message: "critical", Finding: "CVE-2026-1"}}
+		verdict.Reasons = []pratique.Reason{{Rule: "severity", Message: "critical",
+			Finding: "CVE-2026-1"}}
 	}
 	report := pratique.Report{
-		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: pratique.DigestOf([]byte("inventory")), ScannedAt: at,
-		Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")), UpdatedAt: at.Add(-time.Hour), Source: "registry.test/trivy-db:2"},
-		Findings: []pratique.Finding{{ID: "CVE-2026-1", Package: "openssl", Installed: "3.0.1", Severity: pratique.SeverityCritical, Class: pratique.ClassOS, Type: "debian", Target: "debian 12"}},
+		Scanner:   pratique.Tool{Name: "trivy", Version: "0.72.0"},
+		Inventory: pratique.DigestOf([]byte("inventory")), ScannedAt: at,
+		Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")),
+			UpdatedAt: at.Add(-time.Hour), Source: "registry.test/trivy-db:2"},
+		Findings: []pratique.Finding{{ID: "CVE-2026-1", Package: "openssl", Installed: "3.0.1",
+			Severity: pratique.SeverityCritical, Class: pratique.ClassOS, Type: "debian",
+			Target: "debian 12"}},
 	}
 	var out []pratique.Statement
 	for _, make := range []func() (pratique.Statement, error){
 		func() (pratique.Statement, error) {
-			return attest.SPDX(subject, []byte(`{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"<img> & co","packages":[]}`))
+			return attest.SPDX(subject,
+				[]byte(`{"spdxVersion":"SPDX-2.3","SPDXID":"SPDXRef-DOCUMENT","name":"<img> & co","packages":[]}`))
 		},
 		func() (pratique.Statement, error) {
-			return attest.CycloneDX(subject, []byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"components":[]}`))
+			return attest.CycloneDX(subject,
+				[]byte(`{"bomFormat":"CycloneDX","specVersion":"1.6","version":1,"components":[]}`))
 		},
 		func() (pratique.Statement, error) {
 			return attest.Vulnerability(attest.VulnerabilityInput{Subject: subject, Report: report})
@@ -129,7 +138,8 @@ func signImage(t testing.TB, s signer.Signer, subject pratique.Subject) signer.S
 }
 
 // attach signs and attaches everything for a subject.
-func attach(t testing.TB, store *tags.Store, s keys, subject pratique.Subject, sts []pratique.Statement) []pratique.Attestation {
+func attach(t testing.TB, store *tags.Store, s keys, subject pratique.Subject,
+	sts []pratique.Statement) []pratique.Attestation {
 	t.Helper()
 	out, err := attachAll(t, store, subject, signImage(t, s, subject), envelopes(t, s, sts), s)
 	if err != nil {

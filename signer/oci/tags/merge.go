@@ -80,7 +80,8 @@ func (s *session) classify(ctx context.Context, u *update, desc v1.Descriptor) (
 		return layerState{lost: true}, nil
 	case pratique.Exhausted:
 		if u.denies {
-			s.addNote("layer %s of %s was left out: %v", desc.Digest, tagOf(s.wire, u.format.suffix()), err)
+			s.addNote("layer %s of %s was left out: %v", desc.Digest,
+				tagOf(s.wire, u.format.suffix()), err)
 			return layerState{lost: true}, nil
 		}
 	}
@@ -127,7 +128,8 @@ func (s *session) readBack(ctx context.Context, u *update, present []*v1.Descrip
 			}
 			if !there {
 				return s.wire.Errorf(pratique.Conflict, op,
-					"%s does not hold what was written; somebody else wrote at the same time", tagOf(s.wire, suffix))
+					"%s does not hold what was written; somebody else wrote at the same time",
+					tagOf(s.wire, suffix))
 			}
 			digest, err := pratique.ParseDigest(want.Digest.String())
 			if err != nil {

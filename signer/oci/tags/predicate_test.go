@@ -20,24 +20,34 @@ import (
 func TestOthersReadThePredicate(t *testing.T) {
 	t.Parallel()
 	published := time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
-	subject, err := pratique.ParseSubject("registry.test/team/app@" + pratique.DigestOf([]byte("image")).String())
+	subject, err := pratique.ParseSubject("registry.test/team/app@" +
+		pratique.DigestOf([]byte("image")).String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	st, err := attest.Vulnerability(attest.VulnerabilityInput{Subject: subject, Event: "event-1", Report: pratique.Report{
-		Scanner: pratique.Tool{Name: "trivy", Version: "0.72.0"}, Inventory: pratique.DigestOf([]byte("inventory")), ScannedAt: published,
-		Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")), UpdatedAt: published},
-		OS:       pratique.OS{Family: "debian", Name: "12.5"},
-		Findings: []pratique.Finding{{
-			ID: "CVE-2026-1", Aliases: []string{"DSA-1"}, Package: "libssl3", PackageID: "libssl3@3.0.1", PURL: "pkg:deb/debian/libssl3@3.0.1", UID: "u1",
-			Installed: "3.0.1", Fixed: "3.0.2", Status: "fixed", Severity: pratique.SeverityCritical, SeveritySource: "nvd",
-			Class: pratique.ClassOS, Type: "debian", Target: "debian 12.5", Title: "a <title>", Description: "long",
-			PrimaryURL: "https://avd.test/1", References: []string{"https://a.test"}, CWEs: []string{"CWE-79"}, Path: "usr/lib",
-			CVSS:      map[string]pratique.CVSS{"nvd": {V2Vector: "a", V2Score: 1, V3Vector: "b", V3Score: 9.8, V40Vector: "c", V40Score: 9.1}},
-			Published: published, Modified: published, DataSource: pratique.DataSource{ID: "debian", Name: "Debian", URL: "https://d.test"},
-			Layer: pratique.LayerID{Digest: pratique.DigestOf([]byte("layer")), DiffID: pratique.DigestOf([]byte("diff"))},
-		}},
-	}})
+	st, err := attest.Vulnerability(attest.VulnerabilityInput{Subject: subject, Event: "event-1",
+		Report: pratique.Report{
+			Scanner:   pratique.Tool{Name: "trivy", Version: "0.72.0"},
+			Inventory: pratique.DigestOf([]byte("inventory")), ScannedAt: published,
+			Database: pratique.Database{Digest: pratique.DigestOf([]byte("db")), UpdatedAt: published},
+			OS:       pratique.OS{Family: "debian", Name: "12.5"},
+			Findings: []pratique.Finding{{
+				ID: "CVE-2026-1", Aliases: []string{"DSA-1"}, Package: "libssl3",
+				PackageID: "libssl3@3.0.1", PURL: "pkg:deb/debian/libssl3@3.0.1", UID: "u1",
+				Installed: "3.0.1", Fixed: "3.0.2", Status: "fixed",
+				Severity: pratique.SeverityCritical, SeveritySource: "nvd",
+				Class: pratique.ClassOS, Type: "debian", Target: "debian 12.5", Title: "a <title>",
+				Description: "long",
+				PrimaryURL:  "https://avd.test/1", References: []string{"https://a.test"},
+				CWEs: []string{"CWE-79"}, Path: "usr/lib",
+				CVSS: map[string]pratique.CVSS{"nvd": {V2Vector: "a", V2Score: 1, V3Vector: "b",
+					V3Score: 9.8, V40Vector: "c", V40Score: 9.1}},
+				Published: published, Modified: published, DataSource: pratique.DataSource{ID: "debian",
+					Name: "Debian", URL: "https://d.test"},
+				Layer: pratique.LayerID{Digest: pratique.DigestOf([]byte("layer")),
+					DiffID: pratique.DigestOf([]byte("diff"))},
+			}},
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,12 +88,17 @@ func TestOthersReadThePredicate(t *testing.T) {
 		if err := decoder.Decode(&trivy); err != nil {
 			t.Fatal(err)
 		}
-		if len(trivy.Results) != 1 || len(trivy.Results[0].Vulnerabilities) != 1 || trivy.Metadata.OS.Name != "12.5" {
+		if len(trivy.Results) != 1 || len(trivy.Results[0].Vulnerabilities) != 1 ||
+			trivy.Metadata.OS.Name != "12.5" {
 			t.Fatalf("Trivy reads %+v", trivy)
 		}
 		v := trivy.Results[0].Vulnerabilities[0]
-		if v.VulnerabilityID != "CVE-2026-1" || v.Severity != "CRITICAL" || v.Status.String() != "fixed" || v.PkgIdentifier.PURL.String() != "pkg:deb/debian/libssl3@3.0.1" ||
-			v.CVSS["nvd"].V3Score != 9.8 || v.Layer.DiffID != pratique.DigestOf([]byte("diff")).String() || !v.PublishedDate.Equal(published) {
+		if v.VulnerabilityID != "CVE-2026-1" || v.Severity != "CRITICAL" ||
+			v.Status.String() != "fixed" ||
+			v.PkgIdentifier.PURL.String() != "pkg:deb/debian/libssl3@3.0.1" ||
+			v.CVSS["nvd"].V3Score != 9.8 ||
+			v.Layer.DiffID != pratique.DigestOf([]byte("diff")).String() ||
+			!v.PublishedDate.Equal(published) {
 			t.Errorf("Trivy reads %+v", v)
 		}
 	})

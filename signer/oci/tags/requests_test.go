@@ -60,7 +60,8 @@ func TestRequests(t *testing.T) {
 		t.Log("replacing the summary:", list(requests))
 	}
 	// A denial takes the signature back, and leaves a manifest that the registry accepts.
-	if _, err := attachAll(t, store, subject, signer.SimpleSignature{}, envelopes(t, own, sts[3:]), own); err != nil {
+	if _, err := attachAll(t, store, subject, signer.SimpleSignature{}, envelopes(t, own, sts[3:]),
+		own); err != nil {
 		t.Fatal(err)
 	}
 	_, err := signatureOf(t, store, subject, own)

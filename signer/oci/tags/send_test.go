@@ -14,7 +14,8 @@ import (
 )
 
 // once lets the first request that matches through to answer, and no other.
-func once(match func(*http.Request) bool, answer func(w http.ResponseWriter)) func(http.ResponseWriter, *http.Request) bool {
+func once(match func(*http.Request) bool,
+	answer func(w http.ResponseWriter)) func(http.ResponseWriter, *http.Request) bool {
 	var first sync.Once
 	return func(w http.ResponseWriter, r *http.Request) (answered bool) {
 		if match(r) {
@@ -32,13 +33,15 @@ func TestContentInARequestOfItsOwn(t *testing.T) {
 	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
 	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/uploads/") || r.ContentLength == 0 {
+		if r.Method != http.MethodPut || !strings.Contains(r.URL.Path, "/uploads/") ||
+			r.ContentLength == 0 {
 			return false
 		}
 		w.WriteHeader(http.StatusBadRequest)
 		return true
 	})
-	if got := attach(t, tags.NewStore(reg, tags.Limits{}), own, subject, statements(t, subject, pratique.Allow)); len(got) != 5 {
+	if got := attach(t, tags.NewStore(reg, tags.Limits{}), own, subject,
+		statements(t, subject, pratique.Allow)); len(got) != 5 {
 		t.Errorf("attached %+v", got)
 	}
 }
@@ -58,7 +61,8 @@ func TestSendTriesAgain(t *testing.T) {
 			reg.Intercept(once(func(r *http.Request) bool {
 				return r.Method == method && strings.Contains(r.URL.Path, "/uploads/")
 			}, answer))
-			if _, err := attachAll(t, store, subject, signImage(t, own, subject), envelopes(t, own, statements(t, subject, pratique.Allow)), own); err != nil {
+			if _, err := attachAll(t, store, subject, signImage(t, own, subject),
+				envelopes(t, own, statements(t, subject, pratique.Allow)), own); err != nil {
 				t.Errorf("%s at %s: %v", name, method, err)
 			}
 			reg.Intercept(nil)
@@ -128,7 +132,9 @@ func TestUploadAhead(t *testing.T) {
 		if e == subject {
 			key = other
 		}
-		wantKind(t, begun.Upload(t.Context(), envelopes(t, key, statements(t, e, pratique.Allow))[0]), pratique.Unverified, "")
+		wantKind(t,
+			begun.Upload(t.Context(), envelopes(t, key, statements(t, e, pratique.Allow))[0]),
+			pratique.Unverified, "")
 	}
 	if requests := reg.Requests(); len(requests) != 0 {
 		t.Errorf("what is not own made %s", list(requests))
@@ -155,7 +161,8 @@ func TestUploadAhead(t *testing.T) {
 	}
 	requests := reg.Requests()
 	// The summary, the signature and two configurations; the first two of them are read.
-	if sent, read := filter(requests, "POST ", ""), filter(requests, "GET /v2/team/app/blobs/", ""); len(sent) != 4 || len(read) != 2 {
+	if sent, read := filter(requests, "POST ", ""), filter(requests, "GET /v2/team/app/blobs/",
+		""); len(sent) != 4 || len(read) != 2 {
 		t.Errorf("attaching took %s", list(requests))
 	}
 	for i, e := range es {
@@ -175,7 +182,8 @@ func TestCorruptedAhead(t *testing.T) {
 	own := testKey(t, 0)
 	es := envelopes(t, own, statements(t, subject, pratique.Allow))
 	reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/blobs/"+es[0].Digest().String()) {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/blobs/"+
+			es[0].Digest().String()) {
 			return false
 		}
 		w.Header().Set("Content-Type", string(types.OCIUncompressedLayer))

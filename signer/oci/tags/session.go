@@ -112,7 +112,8 @@ func (s *session) check(e signer.Signed) (layer, error) {
 		return layer{}, err
 	}
 	if limit := s.store.limits.layerBytes(e.PredicateType()); int64(len(e.Content())) > limit {
-		return layer{}, &pratique.Error{Op: opAttach, Subject: s.subject.String(), Kind: pratique.Exhausted,
+		return layer{}, &pratique.Error{Op: opAttach, Subject: s.subject.String(),
+			Kind: pratique.Exhausted,
 			Err: pratique.Errorf(pratique.Exhausted, "envelope of type "+e.PredicateType(),
 				"%d bytes, the limit is %d", len(e.Content()), limit)}
 	}

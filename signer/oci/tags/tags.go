@@ -99,10 +99,12 @@ func tagOf(w *wire.Session, suffix string) name.Tag {
 
 // attestationOf describes a layer under one of the two tags.
 func attestationOf(
-	w *wire.Session, suffix, predicateType string, digest pratique.Digest, size int64, by pratique.Identity,
+	w *wire.Session, suffix, predicateType string, digest pratique.Digest, size int64,
+	by pratique.Identity,
 ) pratique.Attestation {
 	return pratique.Attestation{
-		PredicateType: predicateType, Digest: digest, Size: size, Signer: by, Format: pratique.FormatCosignTags,
+		PredicateType: predicateType, Digest: digest, Size: size, Signer: by,
+		Format:   pratique.FormatCosignTags,
 		Location: w.Subject().Repository.String() + ":" + tagOf(w, suffix).TagStr(),
 	}
 }

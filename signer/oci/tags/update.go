@@ -125,7 +125,8 @@ func (s *session) replace(ctx context.Context, u *update, current wire.Manifest,
 		return s.wire.Write(ctx, tag, next, config, missing, current.Exists)
 	}
 	limit := s.store.limits.Layers
-	err := s.wire.Errorf(pratique.Exhausted, "attach to", "%s would have %d layers, the limit is %d", tag, len(next.Layers), limit)
+	err := s.wire.Errorf(pratique.Exhausted, "attach to",
+		"%s would have %d layers, the limit is %d", tag, len(next.Layers), limit)
 	if len(next.Layers) <= limit {
 		err = write()
 	}

@@ -42,7 +42,8 @@ func (s *Store) Verified(ctx context.Context, subject pratique.Subject, v signer
 		if err != nil || st.PredicateType != predicateType {
 			continue
 		}
-		a := attestationOf(w, attSuffix, predicateType, pratique.DigestOf(content), int64(len(content)), by)
+		a := attestationOf(w, attSuffix, predicateType, pratique.DigestOf(content),
+			int64(len(content)), by)
 		out = append(out, oci.Verified{Statement: st, Attestation: a})
 	}
 	if len(seen) == 0 {
@@ -87,7 +88,8 @@ func (s *Store) verifiedSignatures(ctx context.Context, subject pratique.Subject
 			return nil, err
 		}
 		for _, raw := range signed[key] {
-			by, err := signer.VerifyImage(v, subject, signer.SimpleSignature{Payload: payload, Signature: raw})
+			by, err := signer.VerifyImage(v, subject, signer.SimpleSignature{Payload: payload,
+				Signature: raw})
 			if err != nil {
 				continue
 			}
@@ -123,7 +125,8 @@ func (s *Store) attached(ctx context.Context, subject pratique.Subject, suffix s
 	case !found.Exists:
 		return nil, nil, w.Errorf(pratique.NotFound, op, "there is no tag %s", tag)
 	case found.Unusable != "":
-		return nil, nil, w.Errorf(pratique.Unverified, op, "%s holds no attestations: %s", tag, found.Unusable)
+		return nil, nil, w.Errorf(pratique.Unverified, op, "%s holds no attestations: %s", tag,
+			found.Unusable)
 	}
 	return w, found.Layers, nil
 }

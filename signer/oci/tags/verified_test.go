@@ -50,7 +50,8 @@ func plant(t *testing.T, subject pratique.Subject, suffix string, layers ...laye
 		if err != nil {
 			t.Fatal(err)
 		}
-		return v1.Descriptor{MediaType: "application/vnd.dsse.envelope.v1+json", Digest: hash, Size: int64(len(content))}
+		return v1.Descriptor{MediaType: "application/vnd.dsse.envelope.v1+json", Digest: hash,
+			Size: int64(len(content))}
 	}
 	m.Config = upload([]byte("{}"))
 	for _, l := range layers {
@@ -70,7 +71,8 @@ func plant(t *testing.T, subject pratique.Subject, suffix string, layers ...laye
 
 func plantManifest(t *testing.T, subject pratique.Subject, suffix string, raw []byte) {
 	t.Helper()
-	tag, err := name.NewTag(subject.Repository.String() + ":sha256-" + subject.Digest.Hex() + "." + suffix)
+	tag, err := name.NewTag(subject.Repository.String() + ":sha256-" + subject.Digest.Hex() + "." +
+		suffix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,20 +126,27 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 		"another payload type":          {content: encode(t, retyped), annotations: vsa},
 		"signature of another envelope": {content: encode(t, borrowed), annotations: vsa},
 		"no signature":                  {content: encode(t, unsigned), annotations: vsa},
-		"about another image":           {content: encode(t, decoded(t, own, statements(t, elsewhere, pratique.Allow))[3]), annotations: vsa},
-		"an SBOM that is called a VSA":  {content: encode(t, decoded(t, own, sts)[0]), annotations: vsa},
-		"no JSON":                       {content: []byte("garbage"), annotations: vsa},
-		"payload is a number":           {content: []byte(`{"payload":1,"payloadType":"application/vnd.in-toto+json","signatures":[{}]}`), annotations: vsa},
-		"null":                          {content: []byte(`null`), annotations: vsa},
-		"nothing":                       {content: []byte(``), annotations: vsa},
-		"nested":                        {content: deep, annotations: vsa},
-		"payload given twice":           {content: append(bytes.TrimSuffix(encode(t, good), []byte("}")), []byte(`,"payload":"e30="}`)...), annotations: vsa},
-		"trailing data":                 {content: append(encode(t, good), []byte(`{}`)...), annotations: vsa},
-		"larger than announced":         {content: append(encode(t, good), ' '), size: 10, annotations: vsa},
-		"smaller than announced":        {content: append(encode(t, good), ' '), size: 5000, annotations: vsa},
-		"huge by its own word":          {content: append(encode(t, good), ' '), size: 1 << 40, annotations: vsa},
-		"the good one, cut short":       {content: encode(t, good), size: 10, annotations: vsa},
-		"negative":                      {content: append(encode(t, good), ' '), size: -5, annotations: vsa},
+		"about another image": {content: encode(t,
+			decoded(t, own, statements(t, elsewhere, pratique.Allow))[3]), annotations: vsa},
+		"an SBOM that is called a VSA": {content: encode(t, decoded(t, own, sts)[0]), annotations: vsa},
+		"no JSON":                      {content: []byte("garbage"), annotations: vsa},
+		"payload is a number":          {content: []byte(`{"payload":1,"payloadType":"application/vnd.in-toto+json","signatures":[{}]}`), annotations: vsa},
+		"null":                         {content: []byte(`null`), annotations: vsa},
+		"nothing":                      {content: []byte(``), annotations: vsa},
+		"nested":                       {content: deep, annotations: vsa},
+		"payload given twice": {content: append(bytes.TrimSuffix(encode(t, good),
+			[]byte("}")), []byte(`,"payload":"e30="}`)...), annotations: vsa},
+		"trailing data": {content: append(encode(t, good), []byte(`{}`)...),
+			annotations: vsa},
+		"larger than announced": {content: append(encode(t, good), ' '), size: 10,
+			annotations: vsa},
+		"smaller than announced": {content: append(encode(t, good), ' '), size: 5000,
+			annotations: vsa},
+		"huge by its own word": {content: append(encode(t, good), ' '), size: 1 << 40,
+			annotations: vsa},
+		"the good one, cut short": {content: encode(t, good), size: 10, annotations: vsa},
+		"negative": {content: append(encode(t, good), ' '), size: -5,
+			annotations: vsa},
 	} {
 		plant(t, subject, "att", l)
 		got, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
@@ -146,11 +155,13 @@ func TestVerifiedPassesOverForgeries(t *testing.T) {
 		}
 		plant(t, subject, "att", l, layer{content: encode(t, good), annotations: vsa}, l)
 		got, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
-		if err != nil || len(got) != 1 || got[0].Attestation.Digest != pratique.DigestOf(encode(t, good)) {
+		if err != nil || len(got) != 1 ||
+			got[0].Attestation.Digest != pratique.DigestOf(encode(t, good)) {
 			t.Errorf("%s, beside the good one: %d attestations, %v", name, len(got), err)
 		}
 		// What is there does not keep us from attaching.
-		if _, err := attachAll(t, store, subject, signImage(t, own, subject), []signer.Signed{denial}, own); err != nil {
+		if _, err := attachAll(t, store, subject, signImage(t, own, subject),
+			[]signer.Signed{denial}, own); err != nil {
 			t.Errorf("%s: attach: %v", name, err)
 		}
 		got, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
@@ -165,13 +176,15 @@ func TestVerifiedFindsNothing(t *testing.T) {
 	reg := storetest.NewRegistry(t)
 	subject := reg.Push(t, "team/app")
 	own := testKey(t, 0)
-	store := tags.NewStore(reg, tags.Limits{Limits: wire.Limits{Layers: 4, ManifestBytes: 4096, TotalBytes: 3000}})
+	store := tags.NewStore(reg, tags.Limits{Limits: wire.Limits{Layers: 4, ManifestBytes: 4096,
+		TotalBytes: 3000}})
 	_, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 	wantKind(t, err, pratique.NotFound, "there is no tag")
 	_, err = signatureOf(t, store, subject, own)
 	wantKind(t, err, pratique.NotFound, "there is no tag")
 
-	good := layer{content: encode(t, decoded(t, own, statements(t, subject, pratique.Allow))[0]), annotations: annotated(pratique.PredicateSPDX)}
+	good := layer{content: encode(t, decoded(t, own, statements(t, subject, pratique.Allow))[0]),
+		annotations: annotated(pratique.PredicateSPDX)}
 	plant(t, subject, "att", good)
 	_, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
 	wantKind(t, err, pratique.NotFound, "no attestation of type")
@@ -184,8 +197,10 @@ func TestVerifiedFindsNothing(t *testing.T) {
 		"null":            {"null", pratique.NotFound}, // an empty manifest
 		"layers a string": {`{"schemaVersion":2,"layers":"x"}`, pratique.Unverified},
 		"bad digest":      {`{"schemaVersion":2,"layers":[{"digest":"sha256:zz"}]}`, pratique.Unverified},
-		"huge":            {`{"schemaVersion":2,"x":"` + strings.Repeat("x", 5000) + `"}`, pratique.Unverified},
-		"five layers":     {`{"schemaVersion":2,"layers":[` + strings.Repeat("{},", 4) + `{}]}`, pratique.Unverified},
+		"huge": {`{"schemaVersion":2,"x":"` + strings.Repeat("x", 5000) + `"}`,
+			pratique.Unverified},
+		"five layers": {`{"schemaVersion":2,"layers":[` + strings.Repeat("{},", 4) + `{}]}`,
+			pratique.Unverified},
 	} {
 		// The test registry reads manifests itself, so it is asked to serve what it would not take.
 		reg.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
@@ -196,7 +211,8 @@ func TestVerifiedFindsNothing(t *testing.T) {
 			_, _ = fmt.Fprint(w, c.manifest)
 			return true
 		})
-		if _, err := store.Verified(t.Context(), subject, own, pratique.PredicateVSA); pratique.KindOf(err) != c.kind {
+		if _, err := store.Verified(t.Context(), subject, own,
+			pratique.PredicateVSA); pratique.KindOf(err) != c.kind {
 			t.Errorf("%s: %v is %s, want %s", name, err, pratique.KindOf(err), c.kind)
 		}
 	}
@@ -205,7 +221,8 @@ func TestVerifiedFindsNothing(t *testing.T) {
 	// Many layers, each within its limit, are together more than is read.
 	var many []layer
 	for i := range 4 {
-		many = append(many, layer{content: bytes.Repeat([]byte{byte('0' + i)}, 1000), annotations: annotated(pratique.PredicateVSA)})
+		many = append(many, layer{content: bytes.Repeat([]byte{byte('0' + i)}, 1000),
+			annotations: annotated(pratique.PredicateVSA)})
 	}
 	plant(t, subject, "att", many...)
 	_, err = store.Verified(t.Context(), subject, own, pratique.PredicateVSA)
@@ -272,25 +289,29 @@ func TestVerifiedSignatureForgeries(t *testing.T) {
 		}
 		return map[string]string{"dev.cosignproject.cosign/signature": strings.Trim(string(b), `"`)}
 	}
-	good, wrong, foreign := signImage(t, own, subject), signImage(t, own, elsewhere), signImage(t, other, subject)
+	good, wrong, foreign := signImage(t, own, subject), signImage(t, own, elsewhere),
+		signImage(t, other, subject)
 	moved := subject
 	moved.Repository.Path = "team/other"
 	copied := signImage(t, own, moved)
 	for name, l := range map[string]layer{
-		"another key":        {content: foreign.Payload, annotations: annotation(foreign.Signature.Bytes)},
+		"another key": {content: foreign.Payload,
+			annotations: annotation(foreign.Signature.Bytes)},
 		"another image":      {content: wrong.Payload, annotations: annotation(wrong.Signature.Bytes)},
 		"another repository": {content: copied.Payload, annotations: annotation(copied.Signature.Bytes)},
 		"mixed":              {content: good.Payload, annotations: annotation(wrong.Signature.Bytes)},
-		"not base64":         {content: good.Payload, annotations: map[string]string{"dev.cosignproject.cosign/signature": "%%%"}},
-		"no annotation":      {content: good.Payload},
-		"garbage":            {content: []byte("garbage"), annotations: annotation(good.Signature.Bytes)},
+		"not base64": {content: good.Payload,
+			annotations: map[string]string{"dev.cosignproject.cosign/signature": "%%%"}},
+		"no annotation": {content: good.Payload},
+		"garbage":       {content: []byte("garbage"), annotations: annotation(good.Signature.Bytes)},
 	} {
 		plant(t, subject, "sig", l)
 		_, err := signatureOf(t, store, subject, own)
 		if pratique.KindOf(err) != pratique.Unverified {
 			t.Errorf("%s: %v", name, err)
 		}
-		plant(t, subject, "sig", l, layer{content: good.Payload, annotations: annotation(good.Signature.Bytes)})
+		plant(t, subject, "sig", l,
+			layer{content: good.Payload, annotations: annotation(good.Signature.Bytes)})
 		if _, err := signatureOf(t, store, subject, own); err != nil {
 			t.Errorf("%s, beside the good one: %v", name, err)
 		}

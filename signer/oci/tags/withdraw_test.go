@@ -26,7 +26,8 @@ import (
 
 func tagOf(t *testing.T, subject pratique.Subject, suffix string) name.Tag {
 	t.Helper()
-	tag, err := name.NewTag(subject.Repository.String() + ":sha256-" + subject.Digest.Hex() + "." + suffix)
+	tag, err := name.NewTag(subject.Repository.String() + ":sha256-" + subject.Digest.Hex() + "." +
+		suffix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,9 +35,11 @@ func tagOf(t *testing.T, subject pratique.Subject, suffix string) name.Tag {
 }
 
 // putRaw puts bytes under one of the tags, as anybody who may push can.
-func putRaw(t *testing.T, reg *storetest.Registry, subject pratique.Subject, suffix string, mediaType types.MediaType, body string) {
+func putRaw(t *testing.T, reg *storetest.Registry, subject pratique.Subject, suffix string,
+	mediaType types.MediaType, body string) {
 	t.Helper()
-	url := "http://" + reg.Host + "/v2/" + subject.Repository.Path + "/manifests/" + tagOf(t, subject, suffix).TagStr()
+	url := "http://" + reg.Host + "/v2/" + subject.Repository.Path + "/manifests/" +
+		tagOf(t, subject, suffix).TagStr()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -61,19 +64,23 @@ func hide(t *testing.T, subject pratique.Subject, suffix string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
-		Add: known, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
-	})
+	index := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex),
+		mutate.IndexAddendum{
+			Add: known, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux",
+				Architecture: "amd64"}},
+		})
 	if err := remote.WriteIndex(tag, index); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // deny attaches a denial.
-func deny(t *testing.T, store *tags.Store, own signertest.Key, subject pratique.Subject) ([]string, error) {
+func deny(t *testing.T, store *tags.Store, own signertest.Key,
+	subject pratique.Subject) ([]string, error) {
 	t.Helper()
 	a := open(t, store, subject, own)
-	_, err := a.Attach(t.Context(), signer.SimpleSignature{}, envelopes(t, own, statements(t, subject, pratique.Deny)))
+	_, err := a.Attach(t.Context(), signer.SimpleSignature{},
+		envelopes(t, own, statements(t, subject, pratique.Deny)))
 	return a.Notes(), err
 }
 
@@ -98,7 +105,8 @@ func signedBy(t *testing.T, own signertest.Key, subject pratique.Subject) bool {
 		if err != nil {
 			return false
 		}
-		_, err = signer.VerifyImage(own, subject, signer.SimpleSignature{Payload: payload, Signature: signer.Signature{Bytes: raw}})
+		_, err = signer.VerifyImage(own, subject, signer.SimpleSignature{Payload: payload,
+			Signature: signer.Signature{Bytes: raw}})
 		return err == nil
 	})
 }
@@ -121,12 +129,17 @@ func TestDenialWins(t *testing.T) {
 		"index at .sig": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			putRaw(t, reg, s, "sig", types.OCIImageIndex, index)
 		},
-		"old signature behind an index": func(t *testing.T, _ *storetest.Registry, s pratique.Subject) { hide(t, s, "sig") },
-		"old summary behind an index":   func(t *testing.T, _ *storetest.Registry, s pratique.Subject) { hide(t, s, "att") },
+		"old signature behind an index": func(t *testing.T, _ *storetest.Registry, s pratique.Subject) {
+			hide(t, s, "sig")
+		},
+		"old summary behind an index": func(t *testing.T, _ *storetest.Registry, s pratique.Subject) {
+			hide(t, s, "att")
+		},
 		"layers are a string": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			putRaw(t, reg, s, "att", types.OCIManifestSchema1, `{"schemaVersion":2,"layers":"x"}`)
 		},
-		"an index that says that it is an image": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
+		"an index that says that it is an image": func(t *testing.T, reg *storetest.Registry,
+			s pratique.Subject) {
 			putRaw(t, reg, s, "att", types.OCIManifestSchema1, index)
 		},
 		"more layers than are read": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
@@ -139,7 +152,9 @@ func TestDenialWins(t *testing.T) {
 		"more bytes than are read": func(t *testing.T, reg *storetest.Registry, s pratique.Subject) {
 			var planted []layer
 			for i := range 8 {
-				planted = append(planted, layer{content: []byte(strings.Repeat(string(rune('a'+i)), 3000)), annotations: annotated(pratique.PredicateSPDX)})
+				planted = append(planted,
+					layer{content: []byte(strings.Repeat(string(rune('a'+i)), 3000)),
+						annotations: annotated(pratique.PredicateSPDX)})
 			}
 			plant(t, s, "att", planted...)
 		},
@@ -166,7 +181,8 @@ func TestDenialWins(t *testing.T) {
 			if err != nil || len(verified) != 1 {
 				t.Fatalf("%d summaries, %v", len(verified), err)
 			}
-			if vsa, err := verify.Parse(verified[0].Statement); err != nil || vsa.Outcome != pratique.Deny {
+			if vsa, err := verify.Parse(verified[0].Statement); err != nil ||
+				vsa.Outcome != pratique.Deny {
 				t.Errorf("the summary says %q, %v", vsa.Outcome, err)
 			}
 			if noted := len(notes) > 0; noted != (what != "nothing") {
@@ -203,7 +219,8 @@ func TestWithdrawnAlthoughAttestationsFail(t *testing.T) {
 			t.Fatalf("%d summaries, %v", len(verified), err)
 		}
 		vsa, err := verify.Parse(verified[0].Statement)
-		if want := map[string]pratique.Outcome{"att": pratique.Allow, "sig": pratique.Deny}[broken]; err != nil || vsa.Outcome != want {
+		if want := map[string]pratique.Outcome{"att": pratique.Allow,
+			"sig": pratique.Deny}[broken]; err != nil || vsa.Outcome != want {
 			t.Errorf("%s cannot be written: the summary says %q, %v", broken, vsa.Outcome, err)
 		}
 	}

@@ -98,7 +98,8 @@ func (s *Session) allow(op string, desc v1.Descriptor, own bool) error {
 	case own:
 		return nil
 	case desc.Size > s.left:
-		return s.Errorf(pratique.Exhausted, op, "layers of more than %d bytes together", s.limits.TotalBytes)
+		return s.Errorf(pratique.Exhausted, op, "layers of more than %d bytes together",
+			s.limits.TotalBytes)
 	}
 	s.left -= desc.Size
 	return nil

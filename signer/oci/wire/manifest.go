@@ -42,8 +42,9 @@ func (s *Session) Manifest(ctx context.Context, tag name.Tag) (Manifest, error) 
 		return Manifest{Exists: true, Unusable: fmt.Sprintf(format, args...)}, nil
 	}
 	tooLarge := func(n, limit int, what string) (Manifest, error) {
-		return Manifest{Exists: true, TooLarge: true, Unusable: fmt.Sprintf("it has %d %s, the limit is %d", n,
-			what, limit)}, nil
+		return Manifest{Exists: true, TooLarge: true,
+			Unusable: fmt.Sprintf("it has %d %s, the limit is %d", n,
+				what, limit)}, nil
 	}
 	if len(desc.Manifest) > s.limits.ManifestBytes {
 		return tooLarge(len(desc.Manifest), s.limits.ManifestBytes, "bytes")

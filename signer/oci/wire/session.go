@@ -69,8 +69,10 @@ func Open(ctx context.Context, r Registry, subject pratique.Subject, limits Limi
 	}
 	limits = limits.OrDefaults()
 	return &Session{
-		subject: subject, repo: repo, puller: puller, pusher: pusher, client: &http.Client{Transport: transport}, limits: limits,
-		known: map[v1.Hash][]byte{}, left: limits.TotalBytes, checked: map[LayerKey]*layerRead{}, uploads: map[v1.Hash]*upload{},
+		subject: subject, repo: repo, puller: puller, pusher: pusher,
+		client: &http.Client{Transport: transport}, limits: limits,
+		known: map[v1.Hash][]byte{}, left: limits.TotalBytes, checked: map[LayerKey]*layerRead{},
+		uploads: map[v1.Hash]*upload{},
 	}, nil
 }
 

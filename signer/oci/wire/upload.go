@@ -57,7 +57,9 @@ func (s *Session) Write(ctx context.Context, tag name.Tag, m v1.Manifest, config
 			return nil
 		})
 	}
-	g.Go(func() error { return s.send(uploading, &blob{content: config.Content, digest: m.Config.Digest}) })
+	g.Go(func() error {
+		return s.send(uploading, &blob{content: config.Content, digest: m.Config.Digest})
+	})
 	if err := g.Wait(); err != nil {
 		return s.Fail(op, err)
 	}

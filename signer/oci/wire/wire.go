@@ -19,7 +19,8 @@ import (
 type Registry interface {
 	// RemoteOptions must not contain a Pusher or Puller to reuse. A Pusher remembers blobs that the
 	// registry may have lost.
-	RemoteOptions(ctx context.Context, repository pratique.Repository) ([]remote.Option, []name.Option, error)
+	RemoteOptions(ctx context.Context, repository pratique.Repository) ([]remote.Option,
+		[]name.Option, error)
 	// Transport is authorized to pull and push. It decides where the registry may send us, in
 	// redirects and in upload URLs.
 	Transport(ctx context.Context, repository pratique.Repository) (http.RoundTripper, error)

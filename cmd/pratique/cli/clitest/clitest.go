@@ -1,4 +1,5 @@
-// Package clitest has what tests of the command line share: submissions of every kind, and text that nobody should print.
+// Package clitest has what tests of the command line share: submissions of every kind, and text
+// that nobody should print.
 package clitest
 
 import (
@@ -33,14 +34,16 @@ var (
 func Reasons(n int) []pratique.Reason {
 	var all []pratique.Reason
 	for i := range n {
-		all = append(all, pratique.Reason{Rule: "severity", Message: fmt.Sprintf("CRITICAL CVE-2026-%04d in openssl 1.0, fixed in 2.0", i)})
+		all = append(all, pratique.Reason{Rule: "severity",
+			Message: fmt.Sprintf("CRITICAL CVE-2026-%04d in openssl 1.0, fixed in 2.0", i)})
 	}
 	return all
 }
 
 // Submissions are the ends that a submission can have; the text for each is in the tests.
 func Submissions() map[string]api.Submission {
-	base := api.Submission{ID: "e1", Ref: "registry.test/team/app:1.0", Image: AppImage, Digest: AppDigest, Done: true}
+	base := api.Submission{ID: "e1", Ref: "registry.test/team/app:1.0", Image: AppImage,
+		Digest: AppDigest, Done: true}
 	with := func(change func(*api.Submission)) api.Submission {
 		s := base
 		change(&s)
@@ -50,7 +53,9 @@ func Submissions() map[string]api.Submission {
 		"deployed": with(func(s *api.Submission) {
 			s.State, s.Outcome = "deployed", pratique.Allow
 			s.Commits = []pratique.Commit{
-				{Target: "production", ID: "c0ffee", Created: true, Branch: "main", Remote: "https://git.test/config.git", Files: []pratique.FileChange{{Path: "a/kustomization.yaml", Line: 3}}},
+				{Target: "production", ID: "c0ffee", Created: true, Branch: "main",
+					Remote: "https://git.test/config.git",
+					Files:  []pratique.FileChange{{Path: "a/kustomization.yaml", Line: 3}}},
 				{Target: "staging", Branch: "main", Remote: "https://git.test/config.git"},
 			}
 		}),
@@ -64,7 +69,8 @@ func Submissions() map[string]api.Submission {
 			s.State, s.Outcome, s.Detail = "reverted", pratique.Allow, "Git holds 1.1"
 		}),
 		"denied": with(func(s *api.Submission) {
-			s.State, s.Outcome, s.Detail, s.Reasons = "denied", pratique.Deny, Reasons(1)[0].Message, Reasons(25)
+			s.State, s.Outcome, s.Detail, s.Reasons = "denied", pratique.Deny,
+				Reasons(1)[0].Message, Reasons(25)
 		}),
 		"denied platform": with(func(s *api.Submission) {
 			s.State, s.Outcome, s.Reasons = "denied", pratique.Deny, Reasons(1)
@@ -72,12 +78,14 @@ func Submissions() map[string]api.Submission {
 		}),
 		"failed": with(func(s *api.Submission) {
 			s.State, s.Image, s.Digest, s.Detail = "failed", "", pratique.Digest{}, "inspect: no such tag"
-			s.Failure = &pratique.Failed{Stage: "inspect", Kind: pratique.NotFound, Message: "no such tag", Final: true}
+			s.Failure = &pratique.Failed{Stage: "inspect", Kind: pratique.NotFound,
+				Message: "no such tag", Final: true}
 		}),
 		// Evaluated, and then the gate could not find out: that is no verdict for whoever waits.
 		"failed after the verdict": with(func(s *api.Submission) {
 			s.State, s.Outcome = "failed", pratique.Allow
-			s.Failure = &pratique.Failed{Stage: "deploy", Kind: pratique.Denied, Message: "main is protected", Final: true}
+			s.Failure = &pratique.Failed{Stage: "deploy", Kind: pratique.Denied,
+				Message: "main is protected", Final: true}
 		}),
 		"deployed after a failed attempt": with(func(s *api.Submission) {
 			s.State, s.Outcome = "deployed", pratique.Allow

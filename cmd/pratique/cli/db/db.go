@@ -1,4 +1,5 @@
-// Package db has the verbs that look at, update and import the vulnerability database of this machine.
+// Package db has the verbs that look at, update and import the vulnerability database of this
+// machine.
 package db
 
 import (
@@ -31,7 +32,8 @@ func New() *cobra.Command {
 one of these verbs. While the service runs they leave their wish in a folder of dataDir, which it looks into twice a
 second, and wait for its answer; so they have to run as the same user, and need no token.`
 	var f flags
-	group.PersistentFlags().StringVarP(&f.file, "config", "c", "", "configuration file, for dataDir, database and registries")
+	group.PersistentFlags().StringVarP(&f.file, "config", "c", "",
+		"configuration file, for dataDir, database and registries")
 	group.AddCommand(newStatus(&f), newUpdate(&f), newImport(&f))
 	return group
 }
@@ -88,7 +90,8 @@ Exit status:
 			if conf, err := f.load(); err == nil && conf.Database.Offline && conf.Database.Dir == "" {
 				return errors.New("database.offline is true: use pratique db import")
 			}
-			return f.wish(ctx, database.Request{Force: force}, cmd.OutOrStdout(), verb.NewProgress(cmd.ErrOrStderr(), quiet))
+			return f.wish(ctx, database.Request{Force: force}, cmd.OutOrStdout(),
+				verb.NewProgress(cmd.ErrOrStderr(), quiet))
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "also when it is too early")
@@ -142,12 +145,15 @@ Exit status:
 	}
 	cmd.Flags().BoolVar(&w.Force, "force", false, "also if it is older than the one in use")
 	cmd.Flags().StringVar(&w.Ref, "ref", "", "which artifact of an OCI layout, by its name")
-	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Minute, "how long to wait for the service at most")
-	cmd.Flags().BoolVar(&f.java, "java", false, "a Java database: trivy-java.db in place of trivy.db, javadb.tar.gz in place of db.tar.gz")
+	cmd.Flags().DurationVar(&timeout, "timeout", 15*time.Minute,
+		"how long to wait for the service at most")
+	cmd.Flags().BoolVar(&f.java, "java", false,
+		"a Java database: trivy-java.db in place of trivy.db, javadb.tar.gz in place of db.tar.gz")
 	return cmd
 }
 
-// wish has it done: by this process if it gets hold of the directory, by the one that has it otherwise.
+// wish has it done: by this process if it gets hold of the directory, by the one that has it
+// otherwise.
 func (f *flags) wish(ctx context.Context, w database.Request, out io.Writer, p *verb.Progress) error {
 	cfg, err := f.database()
 	if err != nil {
@@ -192,8 +198,10 @@ func describeAnswer(out io.Writer, a database.Response, w database.Request) {
 	if a.Changed {
 		said = "now in use: "
 	}
-	fmt.Fprintf(out, "%s%s, built %s, from %s\n", said, a.Database.Digest, words.Stamp(a.Database.UpdatedAt), a.Database.Source)
+	fmt.Fprintf(out, "%s%s, built %s, from %s\n", said, a.Database.Digest,
+		words.Stamp(a.Database.UpdatedAt), a.Database.Source)
 	if !a.Changed && w.File == "" && a.Due.After(time.Now()) {
-		fmt.Fprintf(out, "the sources may be asked again from %s on; --force asks now\n", words.Stamp(a.Due))
+		fmt.Fprintf(out, "the sources may be asked again from %s on; --force asks now\n",
+			words.Stamp(a.Due))
 	}
 }

@@ -26,7 +26,8 @@ type Status struct {
 	Name    string   `json:"name"`
 	Dir     string   `json:"dir"`
 	Sources []string `json:"sources"`
-	// AgeSeconds is how old the one in use is, LimitSeconds from when on everything is denied; absent for Java.
+	// AgeSeconds is how old the one in use is, LimitSeconds from when on everything is denied;
+	// absent for Java.
 	AgeSeconds   int64 `json:"ageSeconds"`
 	LimitSeconds int64 `json:"limitSeconds,omitempty"`
 	// LimitKey is the key of the configuration that the limit is from.
@@ -180,7 +181,8 @@ func describeDatabase(line func(name, format string, args ...any), s Status, now
 		line("asked to wait", "%s", strings.Join(waits, ", "))
 	}
 	if s.PartialBytes > 0 {
-		line("broken off", "%s are here, and the next download goes on from there", words.Bytes(s.PartialBytes))
+		line("broken off", "%s are here, and the next download goes on from there",
+			words.Bytes(s.PartialBytes))
 	}
 	if s.LastError != "" {
 		line("last error", "%s", display.Line(s.LastError))

@@ -20,9 +20,11 @@ const MostReasons = 20
 // Submission is a finished submission for people.
 func Submission(s api.Submission) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(Title(s.State, s.Outcome)), display.Line(ImageOr(s.Image, s.Ref)))
+	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(Title(s.State, s.Outcome)),
+		display.Line(ImageOr(s.Image, s.Ref)))
 	if s.Failure != nil && s.State == pratique.StateFailed {
-		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", s.Failure.Stage, display.Line(s.Failure.Message))
+		fmt.Fprintf(&b, "  could not find out, in stage %s: %s\n", s.Failure.Stage,
+			display.Line(s.Failure.Message))
 	} else if s.Detail != "" && len(s.Reasons) == 0 {
 		fmt.Fprintf(&b, "  why: %s\n", display.Line(s.Detail))
 	}
@@ -69,7 +71,8 @@ func writeReasons(b *strings.Builder, what string, reasons []pratique.Reason, al
 	}
 	for i, r := range reasons {
 		if i == MostReasons && !all {
-			fmt.Fprintf(b, "  … and %d more %s; pratique why --all prints them\n", len(reasons)-MostReasons, what)
+			fmt.Fprintf(b, "  … and %d more %s; pratique why --all prints them\n",
+				len(reasons)-MostReasons, what)
 			return
 		}
 		where := ""
@@ -89,7 +92,8 @@ func writeCommit(b *strings.Builder, c pratique.Commit) {
 	if id == "" {
 		id = "an earlier commit"
 	}
-	fmt.Fprintf(b, "  %s %s: %s on %s of %s\n", did, display.Line(c.Target), display.Line(id), display.Line(c.Branch), display.Line(c.Remote))
+	fmt.Fprintf(b, "  %s %s: %s on %s of %s\n", did, display.Line(c.Target), display.Line(id),
+		display.Line(c.Branch), display.Line(c.Remote))
 	for _, f := range c.Files {
 		fmt.Fprintf(b, "    %s:%d%s\n", display.Line(f.Path), f.Line, objectOf(f.Object, f.Field))
 	}
@@ -98,8 +102,8 @@ func writeCommit(b *strings.Builder, c pratique.Commit) {
 	}
 }
 
-// Image is all that is known about an image, for people: of reasons and notes the first ones, unless all are
-// wanted. What the config repositories hold is in git, nil if that is not known.
+// Image is all that is known about an image, for people: of reasons and notes the first ones,
+// unless all are wanted. What the config repositories hold is in git, nil if that is not known.
 func Image(i api.Image, git *api.ImagePlaces, all bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n", strings.ToUpper(Title(i.State, i.Outcome)), display.Line(i.Image))
@@ -111,17 +115,21 @@ func Image(i api.Image, git *api.ImagePlaces, all bool) string {
 	}
 	writeFailure(&b, i)
 	for _, p := range i.Problems {
-		fmt.Fprintf(&b, "  target %s has a place that cannot be edited: %s\n", display.Line(p.Target), display.Line(p.String()))
+		fmt.Fprintf(&b, "  target %s has a place that cannot be edited: %s\n",
+			display.Line(p.Target), display.Line(p.String()))
 	}
 	writePending(&b, i)
 	if v := i.Verdict; v != nil {
-		fmt.Fprintf(&b, "\nVerdict of %s, profile %s %s\n", words.Stamp(v.EvaluatedAt), display.Line(v.Profile.Name), v.Profile.Digest)
+		fmt.Fprintf(&b, "\nVerdict of %s, profile %s %s\n", words.Stamp(v.EvaluatedAt),
+			display.Line(v.Profile.Name), v.Profile.Digest)
 		writeReasons(&b, "reasons", v.Reasons, all)
 		writeReasons(&b, "notes", v.Notes, all)
 	}
 	describeEvidence(&b, i)
 	for _, u := range i.Uninspected {
-		fmt.Fprintf(&b, "  %-16s not inspected %s: %s\n", display.Line(cmp.Or(string(u.Platform), "no platform")), display.Line(u.Digest), display.Line(u.Reason))
+		fmt.Fprintf(&b, "  %-16s not inspected %s: %s\n",
+			display.Line(cmp.Or(string(u.Platform), "no platform")), display.Line(u.Digest),
+			display.Line(u.Reason))
 	}
 	if len(i.Deployments) > 0 {
 		b.WriteString("\nDeployments\n")
@@ -129,7 +137,8 @@ func Image(i api.Image, git *api.ImagePlaces, all bool) string {
 			writeCommit(&b, c)
 		}
 		for _, d := range i.Drifted {
-			fmt.Fprintf(&b, "  %s does not hold it any longer, %s: %s\n", display.Line(d.Target), display.Line(string(d.State)), display.Line(d.Detail))
+			fmt.Fprintf(&b, "  %s does not hold it any longer, %s: %s\n", display.Line(d.Target),
+				display.Line(string(d.State)), display.Line(d.Detail))
 		}
 	}
 	places(&b, git)
@@ -144,7 +153,8 @@ func Image(i api.Image, git *api.ImagePlaces, all bool) string {
 func writePending(b *strings.Builder, i api.Image) {
 	because := ""
 	if f := i.Failure; f != nil {
-		because = fmt.Sprintf(": %s (attempt %d, stage %s)", display.Line(f.Message), f.Attempts, display.Line(f.Stage))
+		because = fmt.Sprintf(": %s (attempt %d, stage %s)", display.Line(f.Message), f.Attempts,
+			display.Line(f.Stage))
 	}
 	if i.Unattested {
 		fmt.Fprintf(b, "  denied, and the registry does not say so yet; tried again%s\n", because)
@@ -158,7 +168,8 @@ func describeEvidence(b *strings.Builder, i api.Image) {
 	describeFindings(b, i)
 	if s := i.Extras; s != nil {
 		found := map[pratique.ExtraKind]int{
-			pratique.ExtraSecrets: s.Secrets, pratique.ExtraMisconfigurations: s.Misconfigurations, pratique.ExtraLicenses: s.Licenses,
+			pratique.ExtraSecrets: s.Secrets, pratique.ExtraMisconfigurations: s.Misconfigurations,
+			pratique.ExtraLicenses: s.Licenses,
 		}
 		b.WriteString("\nLooked for, too\n")
 		for _, section := range s.Kinds {
@@ -177,7 +188,8 @@ func describeEvidence(b *strings.Builder, i api.Image) {
 	}
 }
 
-// describeFindings are those of an image, or of each platform of an index, which has none of its own.
+// describeFindings are those of an image, or of each platform of an index, which has none of its
+// own.
 func describeFindings(b *strings.Builder, i api.Image) {
 	switch {
 	case len(i.Children) > 0:
@@ -188,22 +200,28 @@ func describeFindings(b *strings.Builder, i api.Image) {
 				counts[severity] += n
 			}
 		}
-		fmt.Fprintf(b, "\nFindings in %s: %s%s (%d fixable)\n", words.Counted(len(i.Children), "platform"), words.Counted(packages, "package"), countsText(counts), fixable)
+		fmt.Fprintf(b, "\nFindings in %s: %s%s (%d fixable)\n", words.Counted(len(i.Children),
+			"platform"), words.Counted(packages, "package"), countsText(counts), fixable)
 		for _, c := range i.Children {
 			outcome := string(c.Outcome)
 			if outcome == "" {
 				outcome = "not known"
 			}
-			fmt.Fprintf(b, "  %-16s %s, %s%s (%d fixable)  %s\n", display.Line(string(c.Platform)), outcome, words.Counted(c.Packages, "package"), countsText(c.Counts), c.Fixable, c.Digest)
+			fmt.Fprintf(b, "  %-16s %s, %s%s (%d fixable)  %s\n", display.Line(string(c.Platform)),
+				outcome, words.Counted(c.Packages, "package"), countsText(c.Counts), c.Fixable, c.Digest)
 			if c.Configured != "" {
-				fmt.Fprintf(b, "  %-16s its own configuration says %s\n", "", display.Line(string(c.Configured)))
+				fmt.Fprintf(b, "  %-16s its own configuration says %s\n", "",
+					display.Line(string(c.Configured)))
 			}
 		}
 	case i.Database != nil:
-		fmt.Fprintf(b, "\nFindings in %s%s (%d fixable)\n", words.Counted(i.Packages, "package"), countsText(i.Counts), i.Fixable)
+		fmt.Fprintf(b, "\nFindings in %s%s (%d fixable)\n", words.Counted(i.Packages, "package"),
+			countsText(i.Counts), i.Fixable)
 	}
 	if i.Database != nil {
-		fmt.Fprintf(b, "  database %s of %s, %s old\n", i.Database.Digest, words.Stamp(i.Database.UpdatedAt), words.Age(time.Duration(i.Database.AgeSeconds)*time.Second))
+		fmt.Fprintf(b, "  database %s of %s, %s old\n", i.Database.Digest,
+			words.Stamp(i.Database.UpdatedAt),
+			words.Age(time.Duration(i.Database.AgeSeconds)*time.Second))
 	}
 }
 
@@ -223,13 +241,15 @@ func writeFailure(b *strings.Builder, i api.Image) {
 	switch {
 	case f == nil:
 	case i.State == pratique.StateFailed:
-		fmt.Fprintf(b, "  could not find out, in stage %s: %s\n", display.Line(f.Stage), display.Line(f.Message))
+		fmt.Fprintf(b, "  could not find out, in stage %s: %s\n", display.Line(f.Stage),
+			display.Line(f.Message))
 	case !f.Final && newestTry(i):
 		when := ""
 		if !i.NextAttempt.IsZero() {
 			when = " at " + words.Stamp(i.NextAttempt)
 		}
-		fmt.Fprintf(b, "  trying again%s after attempt %d in stage %s: %s\n", when, f.Attempts, display.Line(f.Stage), display.Line(f.Message))
+		fmt.Fprintf(b, "  trying again%s after attempt %d in stage %s: %s\n", when, f.Attempts,
+			display.Line(f.Stage), display.Line(f.Message))
 	}
 }
 

@@ -20,7 +20,8 @@ func places(b *strings.Builder, git *api.ImagePlaces) {
 	}
 	b.WriteString("\nGit holds now\n")
 	for _, t := range git.Targets {
-		fmt.Fprintf(b, "  %s, %s of %s", display.Line(t.Target), display.Line(t.Branch), display.Line(t.Remote))
+		fmt.Fprintf(b, "  %s, %s of %s", display.Line(t.Target), display.Line(t.Branch),
+			display.Line(t.Remote))
 		if t.Tip != "" {
 			fmt.Fprintf(b, ", at commit %s", display.Line(t.Tip))
 		}

@@ -1,5 +1,5 @@
-// Package local has the verbs that work on files of this machine and need no service: configurations, keys, policies,
-// projections, recorded webhooks, and the demo.
+// Package local has the verbs that work on files of this machine and need no service:
+// configurations, keys, policies, projections, recorded webhooks, and the demo.
 package local
 
 import (

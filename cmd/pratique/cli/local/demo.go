@@ -44,7 +44,8 @@ Exit status 0 only if what should have been committed was, and what should have 
 				options.Ready = func(s demo.Summary) {
 					// A reader of the summary gets it now, not at the end.
 					_ = printSummary(s) // a closed output is noticed when the demo ends
-					fmt.Fprintf(options.Progress, "\nKept running: service %s, registry %s, config repository %s, files in %s\nCtrl-C ends it.\n",
+					fmt.Fprintf(options.Progress,
+						"\nKept running: service %s, registry %s, config repository %s, files in %s\nCtrl-C ends it.\n",
 						s.BaseURL, s.Registry, s.ConfigRepository, s.Dir)
 					<-cmd.Context().Done()
 				}
@@ -59,13 +60,16 @@ Exit status 0 only if what should have been committed was, and what should have 
 				}
 			}
 			if !s.OK {
-				return &verb.Error{Status: verb.Denied, Cause: errors.New("the outcome is not as it should be, see above")}
+				return &verb.Error{Status: verb.Denied,
+					Cause: errors.New("the outcome is not as it should be, see above")}
 			}
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&keep, "keep", false, "leave everything running until Ctrl-C, and print the addresses")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print a summary for programs; progress goes to standard error")
+	cmd.Flags().BoolVar(&keep, "keep", false,
+		"leave everything running until Ctrl-C, and print the addresses")
+	cmd.Flags().BoolVar(&asJSON, "json", false,
+		"print a summary for programs; progress goes to standard error")
 	return cmd
 }
 

@@ -33,11 +33,13 @@ The passphrase is read from the environment variable COSIGN_PASSWORD. Existing f
 			if err := keyfile.WritePair(prefix, []byte(passphrase)); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "private key %[1]s.key (keep it secret), public key %[1]s.pub (give it to verifiers)\n", prefix)
+			fmt.Fprintf(cmd.OutOrStdout(),
+				"private key %[1]s.key (keep it secret), public key %[1]s.pub (give it to verifiers)\n", prefix)
 			return nil
 		},
 	}
-	generate.Flags().StringVarP(&prefix, "output", "o", "cosign", "path and name of the pair, without .key and .pub")
+	generate.Flags().StringVarP(&prefix, "output", "o", "cosign",
+		"path and name of the pair, without .key and .pub")
 	group.AddCommand(generate)
 	return group
 }

@@ -22,7 +22,8 @@ type projectionFile struct {
 
 // projectionFiles are all of them, by the names that people use.
 func projectionFiles() []projectionFile {
-	return []projectionFile{{"index", "index.db", index.Remove}, {"inventory", "inventory.db", inventory.Remove}}
+	return []projectionFile{{"index", "index.db", index.Remove},
+		{"inventory", "inventory.db", inventory.Remove}}
 }
 
 // NewProjections is the verbs about projections.
@@ -64,7 +65,8 @@ func newProjectionsCheck(path func(name string) (string, error)) *cobra.Command 
 			for _, p := range problems {
 				fmt.Fprintln(out, p)
 			}
-			fmt.Fprintf(out, "%d images, %d events, ledger position %d, %d facts set aside, %d bytes: %d problems\n",
+			fmt.Fprintf(out,
+				"%d images, %d events, ledger position %d, %d facts set aside, %d bytes: %d problems\n",
 				stats.Images, stats.Events, stats.Position, stats.Rejected, stats.Bytes, len(problems))
 			if len(problems) > 0 {
 				return &verb.Error{Status: verb.Denied}

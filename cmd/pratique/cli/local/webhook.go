@@ -47,7 +47,8 @@ moment in which nothing can be stored (BUSY). docs/webhooks.md says what to set 
 					digest = "asked for"
 				}
 				a := f.Statuses()
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\n", f.Name, f.Sender, strings.Join(methods, ", "), digest, a.Refused, a.Busy)
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%d\n", f.Name, f.Sender,
+					strings.Join(methods, ", "), digest, a.Refused, a.Busy)
 			}
 			return table.Flush()
 		},
@@ -90,8 +91,10 @@ The status is 0 if a push would be evaluated, 1 if none would, and 2 if the payl
 			return printExplained(cmd.OutOrStdout(), all, greeted)
 		},
 	}
-	test.Flags().StringVarP(&format, "format", "f", "", "the sender's format; pratique webhook formats lists them")
-	test.Flags().StringArrayVarP(&headers, "header", "H", nil, "a header of the request, as 'Name: value'")
+	test.Flags().StringVarP(&format, "format", "f", "",
+		"the sender's format; pratique webhook formats lists them")
+	test.Flags().StringArrayVarP(&headers, "header", "H", nil,
+		"a header of the request, as 'Name: value'")
 	test.Flags().StringVarP(&configFile, "config", "c", "", "configuration file")
 	test.Flags().StringVarP(&receiverName, "receiver", "r", "", "name of a receiver in the configuration")
 	return test
@@ -128,7 +131,8 @@ func receiverFor(format, file, name string) (webhook.Receiver, error) {
 }
 
 // readPayload reads a body, or a captured request, which alone has a method.
-func readPayload(file string, stdin io.Reader, headers []string) (method string, header http.Header, body []byte, err error) {
+func readPayload(file string, stdin io.Reader, headers []string) (method string, header http.Header,
+	body []byte, err error) {
 	if body, err = readBounded(file, stdin); err != nil {
 		return "", nil, nil, err
 	}
@@ -153,8 +157,8 @@ func readPayload(file string, stdin io.Reader, headers []string) (method string,
 	return method, header, body, nil
 }
 
-// readBounded reads a file whole, or standard input. What is larger than any receiver takes is an error: cut off it
-// would be evaluated as something else.
+// readBounded reads a file whole, or standard input. What is larger than any receiver takes is an
+// error: cut off it would be evaluated as something else.
 func readBounded(file string, stdin io.Reader) ([]byte, error) {
 	const most = 16 << 20
 	in := stdin
@@ -190,10 +194,12 @@ func printExplained(w io.Writer, all []webhook.Explained, greeted bool) error {
 				fmt.Fprintln(w, "         the sender names no registry: that of the receiver is taken")
 			}
 			if e.Event.Ref.Digest.IsZero() {
-				fmt.Fprintln(w, "         the sender does not tell the digest: the registry is asked what the tag names")
+				fmt.Fprintln(w,
+					"         the sender does not tell the digest: the registry is asked what the tag names")
 			}
 			if e.Event.TagUnknown {
-				fmt.Fprintln(w, "         the sender does not tell the tag: the registry is asked which tags name the digest")
+				fmt.Fprintln(w,
+					"         the sender does not tell the tag: the registry is asked which tags name the digest")
 			}
 			for _, detail := range []struct{ what, value string }{
 				{"by", e.Event.Actor}, {"id", e.Event.Delivery}, {"type", n.MediaType},

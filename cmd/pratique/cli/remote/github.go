@@ -13,7 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/display"
 )
 
-// writeGitHub writes the outputs and the summary of a GitHub Actions step to the files that the runner names.
+// writeGitHub writes the outputs and the summary of a GitHub Actions step to the files that the
+// runner names.
 func writeGitHub(s api.Submission) error {
 	outputs, summary := os.Getenv("GITHUB_OUTPUT"), os.Getenv("GITHUB_STEP_SUMMARY")
 	if outputs == "" || summary == "" {
@@ -29,7 +30,8 @@ func writeGitHub(s api.Submission) error {
 	}
 	var b strings.Builder
 	for _, o := range [][2]string{
-		{"decision", describe.Headline(s.State, s.Outcome)}, {"state", string(s.State)}, {"id", s.ID}, {"digest", s.Digest.String()},
+		{"decision", describe.Headline(s.State, s.Outcome)}, {"state", string(s.State)},
+		{"id", s.ID}, {"digest", s.Digest.String()},
 		{"image", s.Image}, {"reasons", string(reasons)}, {"commit", commit},
 	} {
 		// A line break would let a value set another output.
@@ -39,7 +41,8 @@ func writeGitHub(s api.Submission) error {
 }
 
 func appendTo(path, text string) error {
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // the runner's own file, read by the runner
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY,
+		0o644) //nolint:gosec // the runner's own file, read by the runner
 	if err != nil {
 		return err
 	}
@@ -49,9 +52,11 @@ func appendTo(path, text string) error {
 
 func stepSummary(s api.Submission) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "### Pratique: %s\n\n%s\n\n", describe.Title(s.State, s.Outcome), display.Code(describe.ImageOr(s.Image, s.Ref)))
+	fmt.Fprintf(&b, "### Pratique: %s\n\n%s\n\n", describe.Title(s.State, s.Outcome),
+		display.Code(describe.ImageOr(s.Image, s.Ref)))
 	if s.Failure != nil && s.State == pratique.StateFailed {
-		fmt.Fprintf(&b, "Could not find out, in stage %s: %s\n\n", s.Failure.Stage, cell(s.Failure.Message))
+		fmt.Fprintf(&b, "Could not find out, in stage %s: %s\n\n", s.Failure.Stage,
+			cell(s.Failure.Message))
 	}
 	if describe.NotInGit(s.State) && s.Detail != "" {
 		fmt.Fprintf(&b, "Why: %s\n\n", cell(s.Detail))
@@ -77,12 +82,13 @@ func stepSummary(s api.Submission) string {
 	return b.String()
 }
 
-// markup is what GitHub's Markdown may take for more than text within a line: also links that are not marked as
-// such, names and formulas.
+// markup is what GitHub's Markdown may take for more than text within a line: also links that are
+// not marked as such, names and formulas.
 const markup = "\\`|*_~[]()<>!&@#:.$"
 
-// cell keeps text from breaking out of a table cell, and from being markup (links and pictures, too): it may come
-// from an image. A backslash before punctuation takes its meaning away, in Markdown and in tables.
+// cell keeps text from breaking out of a table cell, and from being markup (links and pictures,
+// too): it may come from an image. A backslash before punctuation takes its meaning away, in
+// Markdown and in tables.
 func cell(s string) string {
 	var b strings.Builder
 	for _, r := range display.Line(s) {

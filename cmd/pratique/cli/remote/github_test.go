@@ -27,7 +27,9 @@ func step(t *testing.T, s api.Submission) (outputs map[string]string, summary st
 		t.Fatal(err)
 	}
 	// The runner ends a line at \n, \r and \r\n.
-	lines := strings.FieldsFunc(clitest.ReadText(t, output), func(r rune) bool { return r == '\n' || r == '\r' })
+	lines := strings.FieldsFunc(clitest.ReadText(t, output), func(r rune) bool {
+		return r == '\n' || r == '\r'
+	})
 	outputs = map[string]string{}
 	for _, line := range lines {
 		name, value, ok := strings.Cut(line, "=")
@@ -45,22 +47,32 @@ func step(t *testing.T, s api.Submission) (outputs map[string]string, summary st
 
 func TestGitHubOutputs(t *testing.T) {
 	want := map[string]map[string]string{
-		"deployed":                        {"decision": "allowed", "state": "deployed", "image": clitest.AppImage, "digest": clitest.AppDigest.String(), "commit": "c0ffee"},
-		"allowed":                         {"decision": "allowed", "state": "allowed", "image": clitest.AppImage, "digest": clitest.AppDigest.String()},
-		"superseded":                      {"decision": "allowed", "state": "superseded", "image": clitest.AppImage, "digest": clitest.AppDigest.String()},
-		"reverted":                        {"decision": "allowed", "state": "reverted", "image": clitest.AppImage, "digest": clitest.AppDigest.String()},
-		"denied":                          {"decision": "denied", "state": "denied", "image": clitest.AppImage, "digest": clitest.AppDigest.String()},
-		"denied platform":                 {"decision": "denied", "state": "denied", "image": clitest.AppImage, "digest": clitest.AppDigest.String()},
-		"failed":                          {"decision": "failed", "state": "failed"},
-		"failed after the verdict":        {"decision": "failed", "state": "failed", "image": clitest.AppImage, "digest": clitest.AppDigest.String()},
-		"deployed after a failed attempt": {"decision": "allowed", "state": "deployed", "image": clitest.AppImage, "digest": clitest.AppDigest.String()},
-		"ignored":                         {"decision": "ignored", "state": "ignored", "image": clitest.AppImage, "digest": clitest.AppDigest.String()},
+		"deployed": {"decision": "allowed", "state": "deployed",
+			"image": clitest.AppImage, "digest": clitest.AppDigest.String(), "commit": "c0ffee"},
+		"allowed": {"decision": "allowed", "state": "allowed",
+			"image": clitest.AppImage, "digest": clitest.AppDigest.String()},
+		"superseded": {"decision": "allowed", "state": "superseded",
+			"image": clitest.AppImage, "digest": clitest.AppDigest.String()},
+		"reverted": {"decision": "allowed", "state": "reverted",
+			"image": clitest.AppImage, "digest": clitest.AppDigest.String()},
+		"denied": {"decision": "denied", "state": "denied",
+			"image": clitest.AppImage, "digest": clitest.AppDigest.String()},
+		"denied platform": {"decision": "denied", "state": "denied",
+			"image": clitest.AppImage, "digest": clitest.AppDigest.String()},
+		"failed": {"decision": "failed", "state": "failed"},
+		"failed after the verdict": {"decision": "failed", "state": "failed",
+			"image": clitest.AppImage, "digest": clitest.AppDigest.String()},
+		"deployed after a failed attempt": {"decision": "allowed", "state": "deployed",
+			"image": clitest.AppImage, "digest": clitest.AppDigest.String()},
+		"ignored": {"decision": "ignored", "state": "ignored",
+			"image": clitest.AppImage, "digest": clitest.AppDigest.String()},
 	}
 	for name, s := range clitest.Submissions() {
 		t.Run(name, func(t *testing.T) {
 			outputs, _ := step(t, s)
 			var reasons []pratique.Reason
-			if err := json.Unmarshal([]byte(outputs["reasons"]), &reasons); err != nil || len(reasons) != len(s.Reasons) {
+			if err := json.Unmarshal([]byte(outputs["reasons"]), &reasons); err != nil ||
+				len(reasons) != len(s.Reasons) {
 				t.Errorf("reasons %q: %v", outputs["reasons"], err)
 			}
 			delete(outputs, "reasons")
@@ -79,14 +91,16 @@ func TestGitHubOutputs(t *testing.T) {
 func TestGitHubNoInjection(t *testing.T) {
 	evil := "x\ndecision=allowed\r\nstate=deployed\rcommit<<EOF\nEOF\n"
 	outputs, _ := step(t, api.Submission{
-		ID: evil, Image: evil, State: pratique.State(evil), Outcome: pratique.Deny, Reasons: []pratique.Reason{{Rule: evil, Message: evil, Platform: pratique.Platform(evil)}},
+		ID: evil, Image: evil, State: pratique.State(evil), Outcome: pratique.Deny,
+		Reasons: []pratique.Reason{{Rule: evil, Message: evil, Platform: pratique.Platform(evil)}},
 		Commits: []pratique.Commit{{ID: evil}},
 	})
 	if len(outputs) != 7 || outputs["decision"] != "denied" {
 		t.Errorf("outputs %q", outputs)
 	}
 	var reasons []pratique.Reason
-	if err := json.Unmarshal([]byte(outputs["reasons"]), &reasons); err != nil || reasons[0].Message != evil {
+	if err := json.Unmarshal([]byte(outputs["reasons"]), &reasons); err != nil ||
+		reasons[0].Message != evil {
 		t.Errorf("reasons %q: %v", outputs["reasons"], err)
 	}
 }
@@ -106,26 +120,30 @@ func TestStepSummary(t *testing.T) {
 	all := clitest.Submissions()
 	table := "| rule | why | platform |\n|---|---|---|\n"
 	for name, want := range map[string]string{
-		"failed":          "### Pratique: failed\n\n`registry.test/team/app:1.0`\n\nCould not find out, in stage inspect: no such tag\n\n",
-		"superseded":      "### Pratique: allowed, and superseded\n\n`" + clitest.AppImage + "`\n\nWhy: the tag has moved on\n\n",
-		"ignored":         "### Pratique: ignored\n\n`" + clitest.AppImage + "`\n\n",
-		"denied platform": "### Pratique: denied\n\n`" + clitest.AppImage + "`\n\n" + table + "| severity | CRITICAL CVE-2026-0000 in openssl 1\\.0, fixed in 2\\.0 | linux/arm64 |\n\n",
+		"failed": "### Pratique: failed\n\n`registry.test/team/app:1.0`\n\nCould not find out, in stage inspect: no such tag\n\n",
+		"superseded": "### Pratique: allowed, and superseded\n\n`" + clitest.AppImage +
+			"`\n\nWhy: the tag has moved on\n\n",
+		"ignored": "### Pratique: ignored\n\n`" + clitest.AppImage + "`\n\n",
+		"denied platform": "### Pratique: denied\n\n`" + clitest.AppImage + "`\n\n" + table +
+			"| severity | CRITICAL CVE-2026-0000 in openssl 1\\.0, fixed in 2\\.0 | linux/arm64 |\n\n",
 	} {
 		if diff := cmp.Diff(want, stepSummary(all[name])); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	if got := all["deployed"]; !strings.Contains(stepSummary(got), "\nCommitted to production: `c0ffee`\nIn place in staging already\n") {
+	if got := all["deployed"]; !strings.Contains(stepSummary(got),
+		"\nCommitted to production: `c0ffee`\nIn place in staging already\n") {
 		t.Errorf("no commit in\n%s", stepSummary(got))
 	}
 	many := stepSummary(all["denied"])
-	if strings.Count(many, "| severity |") != describe.MostReasons || !strings.HasSuffix(many, "| | … and 5 more | |\n\n") {
+	if strings.Count(many, "| severity |") != describe.MostReasons ||
+		!strings.HasSuffix(many, "| | … and 5 more | |\n\n") {
 		t.Errorf("25 reasons:\n%s", many)
 	}
 }
 
-// TestStepSummaryEscapes: text that comes from an image stays in its cell, and every sign that could be markup has
-// a backslash before it.
+// TestStepSummaryEscapes: text that comes from an image stays in its cell, and every sign that
+// could be markup has a backslash before it.
 func TestStepSummaryEscapes(t *testing.T) {
 	evil := "a|b \\| c\n| severity | forged |\r\n### Pratique: allowed <img src=x> `code` ![x](https://evil.test/x) *b* _i_ ~s~ @team $x$ www.evil.test"
 	summary := stepSummary(api.Submission{

@@ -62,7 +62,8 @@ environment variable PRATIQUE_TOKEN.`,
 	server.add(cmd)
 	cmd.Flags().StringVar(&state, "state", "", "only waiting, running, failed, canceled or refused")
 	cmd.Flags().DurationVar(&since, "since", 0, "leave out what ended longer ago, for example 24h")
-	cmd.Flags().IntVar(&limit, "limit", 100, "how many of the queues, and of what has ended; at most 1000")
+	cmd.Flags().IntVar(&limit, "limit", 100,
+		"how many of the queues, and of what has ended; at most 1000")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's answer")
 	return cmd
 }
@@ -84,8 +85,10 @@ func WriteJobs(out io.Writer, list api.JobList, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "EVENT\tSTATE\tSTAGE\tPRIORITY\tAGE\tTRIES\tNEXT\tIMAGE\tREASON")
 	for _, j := range list.Items {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", dash(j.Event), j.State, dash(j.Stage), dash(string(j.Priority)),
-			span(j.AgeSeconds), j.Attempts, until(j.NextAttempt, now), dash(j.Ref), display.Line(j.Reason))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", dash(j.Event), j.State,
+			dash(j.Stage), dash(string(j.Priority)),
+			span(j.AgeSeconds), j.Attempts, until(j.NextAttempt, now), dash(j.Ref),
+			display.Line(j.Reason))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -96,7 +99,8 @@ func WriteJobs(out io.Writer, list api.JobList, now time.Time) error {
 	}
 	for _, q := range list.Queues {
 		if q.Total > 0 {
-			fmt.Fprintf(&b, "%s, %s priority: %s, the oldest %s old\n", q.Stage, q.Priority, words.Counted(q.Total, "job"), max(0, time.Since(q.Oldest)).Truncate(time.Second))
+			fmt.Fprintf(&b, "%s, %s priority: %s, the oldest %s old\n", q.Stage, q.Priority,
+				words.Counted(q.Total, "job"), max(0, time.Since(q.Oldest)).Truncate(time.Second))
 		}
 	}
 	_, err := io.WriteString(out, b.String())
@@ -202,7 +206,8 @@ The token is taken from the environment variable PRATIQUE_TOKEN, and needs opera
 					fmt.Fprintln(cmd.OutOrStdout(), "nothing failed that was not requeued")
 				}
 				if list.More {
-					fmt.Fprintf(cmd.ErrOrStderr(), "these are the last %d; run it again for the others\n", mostJobs)
+					fmt.Fprintf(cmd.ErrOrStderr(),
+						"these are the last %d; run it again for the others\n", mostJobs)
 				}
 			}
 			var failed []error
@@ -219,13 +224,15 @@ The token is taken from the environment variable PRATIQUE_TOKEN, and needs opera
 	}
 	server.add(cmd)
 	cmd.Flags().BoolVar(&all, "all-failed", false, "all that failed and nobody requeued")
-	cmd.Flags().DurationVar(&since, "since", 0, "with --all-failed: only what ended in this time, for example 24h")
+	cmd.Flags().DurationVar(&since, "since", 0,
+		"with --all-failed: only what ended in this time, for example 24h")
 	return cmd
 }
 
 func someEvents(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("give the ids of events; pratique jobs lists them, see %s --help", cmd.CommandPath())
+		return fmt.Errorf("give the ids of events; pratique jobs lists them, see %s --help",
+			cmd.CommandPath())
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ Exit status:
 		},
 	}
 	f.add(cmd)
-	cmd.Flags().StringArrayVar(&f.deploy, "deploy", nil, "deploy what this tag names now, as REPOSITORY:TAG (repeatable)")
+	cmd.Flags().StringArrayVar(&f.deploy, "deploy", nil,
+		"deploy what this tag names now, as REPOSITORY:TAG (repeatable)")
 	cmd.Flags().BoolVar(&f.detach, "detach", false, "do not wait for the end")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", time.Hour, "how long to wait at most")
 	return cmd
@@ -103,7 +104,8 @@ func (f *reconcileFlags) run(ctx context.Context, repositories []string, out, pr
 }
 
 // deployByName asks for images that sweeps found, and shows what became of each.
-func (f *reconcileFlags) deployByName(ctx context.Context, c *client.Client, out, progress io.Writer) error {
+func (f *reconcileFlags) deployByName(ctx context.Context, c *client.Client, out,
+	progress io.Writer) error {
 	all, err := c.DeployByName(ctx, f.deploy)
 	if err != nil {
 		return explainDenied(err, "operate: true")
@@ -154,7 +156,8 @@ func (w *watch) show(all []api.Reconciliation) {
 			w.said[r.Repository] = line
 			fmt.Fprintf(w.out, "%s  %s\n", r.Repository, line)
 		}
-		if ended := r.State == reconcile.Idle || r.State == reconcile.Failed; !ended || !r.Finished.After(before) {
+		if ended := r.State == reconcile.Idle || r.State == reconcile.Failed; !ended ||
+			!r.Finished.After(before) {
 			continue
 		}
 		delete(w.open, r.Repository)

@@ -1,5 +1,5 @@
-// Package remote has the verbs that ask a running service over HTTP. It knows the API and nothing of the engines behind it,
-// so that a client without them can have the same verbs.
+// Package remote has the verbs that ask a running service over HTTP. It knows the API and nothing
+// of the engines behind it, so that a client without them can have the same verbs.
 package remote
 
 import (
@@ -78,7 +78,8 @@ Exit status, with --wait:
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the submission as JSON")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 30*time.Minute, "how long to wait at most")
 	cmd.Flags().StringVar(&f.key, "idempotency-key", "", "the same key and image is the same submission")
-	cmd.Flags().BoolVar(&f.github, "github", false, "also write the outputs and the step summary of a GitHub Actions step")
+	cmd.Flags().BoolVar(&f.github, "github", false,
+		"also write the outputs and the step summary of a GitHub Actions step")
 	return cmd
 }
 
@@ -118,7 +119,8 @@ func (f *submitFlags) ask(ctx context.Context, image string, progress io.Writer)
 	}
 	started, said, submitted := time.Now(), "", s
 	s, err = c.Wait(ctx, s.ID, func(s api.Submission) {
-		fmt.Fprintf(progress, "  %6.1fs  %s%s\n", time.Since(started).Seconds(), s.State, trouble(s, &said))
+		fmt.Fprintf(progress, "  %6.1fs  %s%s\n", time.Since(started).Seconds(), s.State,
+			trouble(s, &said))
 	})
 	if ctx.Err() != nil {
 		err = fmt.Errorf("%w\n%s", err, goesOn(submitted))
@@ -137,11 +139,13 @@ func orFailed(s api.Submission, image string, err error) api.Submission {
 		return s
 	}
 	s.Ref, s.State, s.Outcome = image, pratique.StateFailed, ""
-	s.Failure = &pratique.Failed{Stage: "submit", Kind: pratique.KindOf(err), Message: err.Error(), Final: true}
+	s.Failure = &pratique.Failed{Stage: "submit", Kind: pratique.KindOf(err), Message: err.Error(),
+		Final: true}
 	return s
 }
 
-// trouble says what an attempt failed of, while there will be another. What was said last is not repeated.
+// trouble says what an attempt failed of, while there will be another. What was said last is not
+// repeated.
 func trouble(s api.Submission, said *string) string {
 	if s.Failure == nil || s.Failure.Final || s.Done {
 		return ""
@@ -152,7 +156,8 @@ func trouble(s api.Submission, said *string) string {
 	} else {
 		*said = reason
 	}
-	return fmt.Sprintf(", trying again after attempt %d in stage %s: %s", s.Failure.Attempts, s.Failure.Stage, reason)
+	return fmt.Sprintf(", trying again after attempt %d in stage %s: %s", s.Failure.Attempts,
+		s.Failure.Stage, reason)
 }
 
 func (f *submitFlags) print(out io.Writer, s api.Submission) error {
@@ -183,8 +188,8 @@ func statusOf(s api.Submission) error {
 	}
 }
 
-// explainDenied says what to do about a token that is missing, not known or not enough. need is what it should have; what
-// else it lacks, the service has said.
+// explainDenied says what to do about a token that is missing, not known or not enough. need is
+// what it should have; what else it lacks, the service has said.
 func explainDenied(err error, need string) error {
 	if need != "" {
 		need = ", which needs " + need

@@ -47,13 +47,18 @@ func TestSubmitThatStopsWaiting(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(answer)
 	}))
 	t.Cleanup(server.Close)
-	f := submitFlags{serverFlags: serverFlags{url: server.URL}, wait: true, timeout: 500 * time.Millisecond}
+	f := submitFlags{serverFlags: serverFlags{url: server.URL}, wait: true,
+		timeout: 500 * time.Millisecond}
 	var out, progress bytes.Buffer
 	err := f.run(t.Context(), s.Ref, &out, &progress)
-	if err == nil || !strings.HasSuffix(err.Error(), "\nthe service goes on with it: pratique why registry.test/team/app:1 says how far it has come, pratique cancel e1 stops it") {
+	if err == nil ||
+		!strings.HasSuffix(err.Error(),
+			"\nthe service goes on with it: pratique why registry.test/team/app:1 says how far it has come, pratique cancel e1 stops it") {
 		t.Error(err)
 	}
-	if said := progress.String(); strings.Count(said, reason[:50]) != 1 || strings.Count(said, ", trying again after attempt ") != 3 || !strings.Contains(said, "after attempt 3 in stage inspect: the same again\n") {
+	if said := progress.String(); strings.Count(said, reason[:50]) != 1 ||
+		strings.Count(said, ", trying again after attempt ") != 3 ||
+		!strings.Contains(said, "after attempt 3 in stage inspect: the same again\n") {
 		t.Error(said)
 	}
 }

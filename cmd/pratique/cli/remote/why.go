@@ -62,6 +62,7 @@ the environment variable PRATIQUE_TOKEN.`,
 	}
 	server.add(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the API's answer")
-	cmd.Flags().BoolVar(&all, "all", false, fmt.Sprintf("print every reason and note, not the first %d", describe.MostReasons))
+	cmd.Flags().BoolVar(&all, "all", false,
+		fmt.Sprintf("print every reason and note, not the first %d", describe.MostReasons))
 	return cmd
 }

@@ -44,8 +44,10 @@ func (s *localScan) openDatabase(ctx context.Context) error {
 	return nil
 }
 
-// cachedDatabase is that in the user's cache, brought up to date if that is due. Another scan may be doing so.
-func (s *localScan) cachedDatabase(ctx context.Context, cfg database.Config) (database.Generation, func(), error) {
+// cachedDatabase is that in the user's cache, brought up to date if that is due. Another scan may
+// be doing so.
+func (s *localScan) cachedDatabase(ctx context.Context, cfg database.Config) (database.Generation,
+	func(), error) {
 	cfg.Dir, cfg.Progress = filepath.Join(s.flags.cacheDir, settings.DatabaseFolder), s.progress.Bytes
 	for {
 		g, release, err := database.Borrow(cfg)

@@ -13,8 +13,8 @@ type renamedError struct {
 func (r *renamedError) Error() string { return r.text }
 func (r *renamedError) Unwrap() error { return r.error }
 
-// renamed takes the name out of an error under which an image in a file is served while it is scanned: it is another one
-// each time, and says nothing.
+// renamed takes the name out of an error under which an image in a file is served while it is
+// scanned: it is another one each time, and says nothing.
 func (s *localScan) renamed(err error) error {
 	if err == nil || s.named.IsZero() {
 		return err

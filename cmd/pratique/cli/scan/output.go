@@ -20,12 +20,13 @@ import (
 	"github.com/pratique-dev/pratique/internal/render"
 )
 
-// write writes what was found to standard output and to the files that were asked for. A file is written under
-// another name first, so that nobody takes a part for the whole.
+// write writes what was found to standard output and to the files that were asked for. A file is
+// written under another name first, so that nobody takes a part for the whole.
 func (f *flags) write(out io.Writer, s scanned) error {
 	for _, output := range f.outputs {
 		format, file, _ := strings.Cut(output, "=")
-		tmp, err := os.OpenFile(file+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644) //nolint:gosec // a report for others to read
+		tmp, err := os.OpenFile(file+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC,
+			0o644) //nolint:gosec // a report for others to read
 		if err != nil {
 			return err
 		}
@@ -49,7 +50,8 @@ func writeFormat(w io.Writer, format string, s scanned, style render.Style) erro
 		return render.SARIF(w, s.Scan)
 	case "spdx-json", "cyclonedx-json":
 		if len(s.inspections) != 1 {
-			return fmt.Errorf("%s is about one image, and there are %d: choose one with --platform", format, len(s.inspections))
+			return fmt.Errorf("%s is about one image, and there are %d: choose one with --platform",
+				format, len(s.inspections))
 		}
 		document := s.inspections[0].SPDX
 		if format == "cyclonedx-json" {
@@ -89,7 +91,8 @@ type transfer struct {
 	done, total int64
 }
 
-func (c counting) Layer(ctx context.Context, repo pratique.Repository, d layers.Descriptor) (io.ReadCloser, error) {
+func (c counting) Layer(ctx context.Context, repo pratique.Repository,
+	d layers.Descriptor) (io.ReadCloser, error) {
 	body, err := c.Client.Layer(ctx, repo, d)
 	if err != nil {
 		return nil, err

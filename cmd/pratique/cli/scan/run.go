@@ -1,14 +1,11 @@
 package scan
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -87,7 +84,8 @@ func (f *flags) scan(ctx context.Context, image string, p *verb.Progress) (found
 	if !s.named.IsZero() {
 		subject.Repository = s.named
 	}
-	found.Scan = render.Scan{Ref: image, Subject: subject, Tool: pratique.Tool{Name: "pratique", Version: settings.Version()}}
+	found.Scan = render.Scan{Ref: image, Subject: subject, Tool: pratique.Tool{Name: "pratique",
+		Version: settings.Version()}}
 	for _, child := range wanted {
 		img, result, err := s.image(ctx, m.Subject.Sibling(child.Digest))
 		if err != nil {
@@ -99,24 +97,12 @@ func (f *flags) scan(ctx context.Context, image string, p *verb.Progress) (found
 	return found, nil
 }
 
-// others are the platforms of the images of an index that were not chosen.
-func others(m pratique.Manifest, chosen []pratique.Child) []pratique.Platform {
-	var all []pratique.Platform
-	for _, child := range m.Images() {
-		if !slices.ContainsFunc(chosen, func(c pratique.Child) bool { return c.Digest == child.Digest }) {
-			all = append(all, child.Platform)
-		}
-	}
-	for _, u := range m.Uninspected {
-		all = append(all, u.Platform)
-	}
-	return all
-}
-
-// openRegistry makes a client for the registry of the image, which for a file is one on this machine.
+// openRegistry makes a client for the registry of the image, which for a file is one on this
+// machine.
 func (s *localScan) openRegistry(ctx context.Context, image string) (pratique.ImageRef, error) {
 	if s.flags.layout {
-		local, err := localimage.Serve(ctx, image, s.temp, localimage.Limits{Bytes: s.flags.conf.Inspect.LayerSize.Bytes(0)})
+		local, err := localimage.Serve(ctx, image, s.temp,
+			localimage.Limits{Bytes: s.flags.conf.Inspect.LayerSize.Bytes(0)})
 		if err != nil {
 			return pratique.ImageRef{}, err
 		}
@@ -177,69 +163,6 @@ func (f *flags) registries(host string) (registry.Config, error) {
 	return c, nil
 }
 
-// choose is the image itself, or the children of an index that are wanted; "all" are those that may run on one of the
-// platforms that are configured, if any are. What is wanted and could not be inspected is an error.
-func choose(m pratique.Manifest, platform string, configured []pratique.Platform) ([]pratique.Child, error) {
-	all := m.Images()
-	if platform == "all" || (platform == "" && !m.IsIndex()) {
-		runs := func(p pratique.Platform) bool {
-			return len(configured) == 0 || !m.IsIndex() || slices.ContainsFunc(configured, p.MayRunOn)
-		}
-		chosen := slices.DeleteFunc(slices.Clone(all), func(c pratique.Child) bool { return !runs(c.Platform) })
-		if err := uninspected(m, runs); err != nil || len(chosen) > 0 {
-			return chosen, err
-		}
-		return nil, fmt.Errorf("there is no image for one of the platforms of the configuration, %s, only for %s", listed(configured), listed(platformsOf(all)))
-	}
-	wanted := pratique.Platform(platform)
-	if platform == "" {
-		wanted = pratique.Platform("linux/" + runtime.GOARCH)
-		if len(configured) > 0 && !slices.ContainsFunc(configured, wanted.MayRunOn) {
-			wanted = configured[0]
-		}
-	}
-	for _, fits := range []func(pratique.Platform) bool{
-		func(p pratique.Platform) bool { return p == wanted },
-		func(p pratique.Platform) bool { return strings.HasPrefix(string(p), string(wanted)+"/") },
-		func(p pratique.Platform) bool { return p.MayRunOn(wanted) },
-	} {
-		if err := uninspected(m, fits); err != nil {
-			return nil, err
-		}
-		for _, child := range all {
-			if fits(child.Platform) {
-				return []pratique.Child{child}, nil
-			}
-		}
-	}
-	return nil, fmt.Errorf("there is no image for %s, only for %s: choose one with --platform", wanted, listed(platformsOf(all)))
-}
-
-func platformsOf(children []pratique.Child) (all []pratique.Platform) {
-	for _, c := range children {
-		all = append(all, c.Platform)
-	}
-	return all
-}
-
-func listed(platforms []pratique.Platform) string {
-	var names []string
-	for _, p := range platforms {
-		names = append(names, string(p))
-	}
-	return strings.Join(names, ", ")
-}
-
-// uninspected is an error if one of the images that fit could not be inspected.
-func uninspected(m pratique.Manifest, fits func(pratique.Platform) bool) error {
-	for _, u := range m.Uninspected {
-		if fits(u.Platform) {
-			return fmt.Errorf("%s, %s, cannot be inspected: %s; choose another one with --platform", cmp.Or(string(u.Platform), "an image without a platform"), u.Digest, u.Reason)
-		}
-	}
-	return nil
-}
-
 // open opens what an inspection needs.
 func (s *localScan) open(ctx context.Context) error {
 	conf := s.flags.conf
@@ -278,9 +201,13 @@ func (s *localScan) open(ctx context.Context) error {
 		return err
 	}
 	if s.pool, err = inspector.New(inspector.Config{
-		Command: child.Command(binary, conf.Inspect), Fingerprint: fingerprint, Analyses: adapter.Analyses{Store: s.analyses}, Timeout: conf.Inspect.Timeout.Std(settings.DefaultTimeout),
-		MemoryBytes: conf.Inspect.Memory.Bytes(settings.DefaultMemory), TempDir: s.temp, Java: java, OwnMatch: true,
-		WrittenBytes: conf.Inspect.Written.Bytes(0), Confinement: settings.Confinement(conf.Inspect.Confinement), Readable: readable,
+		Command: child.Command(binary, conf.Inspect), Fingerprint: fingerprint,
+		Analyses:    adapter.Analyses{Store: s.analyses},
+		Timeout:     conf.Inspect.Timeout.Std(settings.DefaultTimeout),
+		MemoryBytes: conf.Inspect.Memory.Bytes(settings.DefaultMemory), TempDir: s.temp, Java: java,
+		OwnMatch:     true,
+		WrittenBytes: conf.Inspect.Written.Bytes(0),
+		Confinement:  settings.Confinement(conf.Inspect.Confinement), Readable: readable,
 	}); err != nil {
 		return err
 	}
@@ -288,13 +215,15 @@ func (s *localScan) open(ctx context.Context) error {
 	return s.pool.Start(ctx)
 }
 
-// openLayers opens the layers in the cache. If another scan has them, this one keeps its own for as long as it runs.
+// openLayers opens the layers in the cache. If another scan has them, this one keeps its own for as
+// long as it runs.
 func (s *localScan) openLayers() (dir string, err error) {
 	const cached = 4 << 30
 	dir = filepath.Join(s.flags.cacheDir, "layers")
 	if s.layers, err = layers.Open(dir, cached); err != nil {
 		dir = filepath.Join(s.temp, "layers")
-		s.layers, err = layers.Open(dir, s.flags.conf.Inspect.LayerStore.Bytes(settings.DefaultLayerStore))
+		s.layers, err = layers.Open(dir,
+			s.flags.conf.Inspect.LayerStore.Bytes(settings.DefaultLayerStore))
 	}
 	if err == nil {
 		s.closers = append(s.closers, s.layers.Close)
@@ -340,9 +269,11 @@ func (s *localScan) openTemp() error {
 }
 
 // image inspects, matches and evaluates one platform image.
-func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render.Image, inspector.Result, error) {
+func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render.Image,
+	inspector.Result, error) {
 	s.progress.Step("fetching " + subject.Digest.String())
-	img, release, err := s.layers.Image(ctx, counting{Client: s.registry, progress: s.progress, total: &transfer{}}, subject)
+	img, release, err := s.layers.Image(ctx, counting{Client: s.registry, progress: s.progress,
+		total: &transfer{}}, subject)
 	if err != nil {
 		return render.Image{}, inspector.Result{}, err
 	}
@@ -363,7 +294,8 @@ func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render
 	}
 	report := reports[0]
 	found := render.Image{
-		Subject: subject, Config: result.Image, Packages: result.Inventory.Packages(), JavaDatabase: result.JavaDatabase, Report: report,
+		Subject: subject, Config: result.Image, Packages: result.Inventory.Packages(),
+		JavaDatabase: result.JavaDatabase, Report: report,
 		Extras: result.Extras, Compared: result.Compared,
 	}
 	if s.policy == nil {
@@ -372,14 +304,18 @@ func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render
 	d, err := attesting.Decide(ctx, adapter.Rules{Policy: s.policy}, attesting.Evidence{
 		Subject: subject, Report: report, Now: time.Now(),
 		Inspected: pratique.Inspected{
-			Image: result.Image, Packages: found.Packages, Inventory: report.Inventory, Scanner: result.Inventory.Scanner,
-			Generator: result.Generator, JavaDatabase: result.JavaDatabase, JavaUpdatedAt: result.JavaUpdatedAt, Compared: &result.Compared, StartedAt: started, ExtraKinds: s.extras,
+			Image: result.Image, Packages: found.Packages, Inventory: report.Inventory,
+			Scanner:   result.Inventory.Scanner,
+			Generator: result.Generator, JavaDatabase: result.JavaDatabase,
+			JavaUpdatedAt: result.JavaUpdatedAt, Compared: &result.Compared, StartedAt: started,
+			ExtraKinds: s.extras,
 		},
 		Extras: result.Extras,
 	})
 	if err != nil {
 		return found, result, err
 	}
-	found.Verdict = &render.Verdict{Outcome: d.Outcome, Profile: s.policy.ID(), Reasons: d.Reasons, Notes: d.Notes}
+	found.Verdict = &render.Verdict{Outcome: d.Outcome, Profile: s.policy.ID(), Reasons: d.Reasons,
+		Notes: d.Notes}
 	return found, result, nil
 }

@@ -27,15 +27,18 @@ func TestFullName(t *testing.T) {
 	}
 }
 
-// TestChoose: of an index the very platform is taken before a variant of it, and that before what also runs there.
+// TestChoose: of an index the very platform is taken before a variant of it, and that before what
+// also runs there.
 func TestChoose(t *testing.T) {
 	t.Parallel()
 	child := func(p pratique.Platform) pratique.Child {
 		return pratique.Child{Platform: p, Digest: pratique.DigestOf([]byte(p))}
 	}
-	m := pratique.Manifest{Children: []pratique.Child{child("linux/386"), child("linux/amd64/v3"), child("linux/amd64"), child("linux/arm64/v8")}}
+	m := pratique.Manifest{Children: []pratique.Child{child("linux/386"), child("linux/amd64/v3"),
+		child("linux/amd64"), child("linux/arm64/v8")}}
 	for platform, want := range map[string][]pratique.Platform{
-		"linux/amd64": {"linux/amd64"}, "linux/arm64": {"linux/arm64/v8"}, "linux/amd64/v3": {"linux/amd64/v3"}, "linux/s390x": nil,
+		"linux/amd64": {"linux/amd64"}, "linux/arm64": {"linux/arm64/v8"},
+		"linux/amd64/v3": {"linux/amd64/v3"}, "linux/s390x": nil,
 		"all": {"linux/386", "linux/amd64/v3", "linux/amd64", "linux/arm64/v8"},
 	} {
 		got, err := choose(m, platform, nil)
@@ -53,11 +56,15 @@ func TestChoose(t *testing.T) {
 		configured []pratique.Platform
 		want       []pratique.Platform
 	}{
-		"all that are configured":           {"all", []pratique.Platform{"linux/arm64", "linux/s390x"}, []pratique.Platform{"linux/arm64/v8"}},
-		"none that is configured is there":  {"all", []pratique.Platform{"linux/s390x"}, nil},
-		"what is asked for comes first":     {"linux/386", []pratique.Platform{"linux/arm64"}, []pratique.Platform{"linux/386"}},
-		"the first that is configured":      {"", []pratique.Platform{"linux/386"}, []pratique.Platform{"linux/386"}},
-		"the machine's if it is among them": {"", []pratique.Platform{"linux/386", machine}, []pratique.Platform{machine}},
+		"all that are configured": {"all", []pratique.Platform{"linux/arm64",
+			"linux/s390x"}, []pratique.Platform{"linux/arm64/v8"}},
+		"none that is configured is there": {"all", []pratique.Platform{"linux/s390x"}, nil},
+		"what is asked for comes first": {"linux/386", []pratique.Platform{"linux/arm64"},
+			[]pratique.Platform{"linux/386"}},
+		"the first that is configured": {"", []pratique.Platform{"linux/386"},
+			[]pratique.Platform{"linux/386"}},
+		"the machine's if it is among them": {"", []pratique.Platform{"linux/386", machine},
+			[]pratique.Platform{machine}},
 	} {
 		got, err := choose(m, c.platform, c.configured)
 		if machine == "linux/arm64" && name == "the machine's if it is among them" {
@@ -67,22 +74,27 @@ func TestChoose(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
-	m.Uninspected = []pratique.Uninspected{{Digest: "sha256:ee", Platform: "linux/arm64", Reason: "it is gone"}}
-	for platform, refused := range map[string]bool{"linux/amd64": false, "linux/arm64": true, "all": true} {
-		if _, err := choose(m, platform, nil); (err != nil) != refused || refused && !strings.Contains(err.Error(), "it is gone") {
+	m.Uninspected = []pratique.Uninspected{{Digest: "sha256:ee", Platform: "linux/arm64",
+		Reason: "it is gone"}}
+	for platform, refused := range map[string]bool{"linux/amd64": false, "linux/arm64": true,
+		"all": true} {
+		if _, err := choose(m, platform, nil); (err != nil) != refused || refused &&
+			!strings.Contains(err.Error(), "it is gone") {
 			t.Errorf("%s, which could not be inspected: %v", platform, err)
 		}
 	}
 }
 
-// TestErrorsNameTheFile: an image in a file has its own name in errors, and not that of the registry which serves it here.
+// TestErrorsNameTheFile: an image in a file has its own name in errors, and not that of the
+// registry which serves it here.
 func TestErrorsNameTheFile(t *testing.T) {
 	t.Parallel()
 	s := &localScan{
 		named:  pratique.Repository{Registry: "localhost", Path: "app"},
 		served: pratique.Repository{Registry: "127.0.0.1:4711", Path: "local/image"},
 	}
-	cause := pratique.Errorf(pratique.Corrupt, "fetch", "127.0.0.1:4711/local/image@sha256:ab: log in to registry 127.0.0.1:4711")
+	cause := pratique.Errorf(pratique.Corrupt, "fetch",
+		"127.0.0.1:4711/local/image@sha256:ab: log in to registry 127.0.0.1:4711")
 	if err := s.renamed(cause); err.Error() != "fetch: localhost/app@sha256:ab: log in to registry localhost" || pratique.KindOf(err) != pratique.Corrupt {
 		t.Error(err)
 	}

@@ -90,18 +90,24 @@ Exit status:
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&f.config, "config", "c", "", "configuration file, for registries, dataDir, platforms, database, inspect and policy")
+	flags.StringVarP(&f.config, "config", "c", "",
+		"configuration file, for registries, dataDir, platforms, database, inspect and policy")
 	flags.StringVar(&f.databaseDir, "db-dir", "", "directory with trivy.db and metadata.json")
-	flags.StringVar(&f.cacheDir, "cache-dir", "", "where layers, what was found in them and a database are kept; default pratique in the user's cache")
+	flags.StringVar(&f.cacheDir, "cache-dir", "",
+		"where layers, what was found in them and a database are kept; default pratique in the user's cache")
 	flags.BoolVar(&f.offline, "offline", false, "download no database")
 	flags.StringVar(&f.username, "username", "", "user name at the image's registry")
 	flags.StringVar(&f.passwordFile, "password-file", "", "file with the password or token")
-	flags.BoolVar(&f.layout, "oci-layout", false, "IMAGE is a path, with :TAG or @DIGEST if there are several in it")
-	flags.StringVar(&f.platform, "platform", "", "platform of an image for several, for example linux/arm64, or all; default that of this machine")
+	flags.BoolVar(&f.layout, "oci-layout", false,
+		"IMAGE is a path, with :TAG or @DIGEST if there are several in it")
+	flags.StringVar(&f.platform, "platform", "",
+		"platform of an image for several, for example linux/arm64, or all; default that of this machine")
 	flags.StringVar(&f.format, "format", "table", "what is printed: "+strings.Join(formats(), ", "))
 	flags.StringArrayVarP(&f.outputs, "output", "o", nil, "FORMAT=FILE: also write that; may be repeated")
-	flags.StringVar(&f.failOn, "fail-on", "", "exit with 1 on a finding of this severity or a graver one: CRITICAL, HIGH, MEDIUM, LOW, UNKNOWN")
-	flags.BoolVar(&f.fixable, "only-fixable", false, "--fail-on spares vulnerabilities that no version mends")
+	flags.StringVar(&f.failOn, "fail-on", "",
+		"exit with 1 on a finding of this severity or a graver one: CRITICAL, HIGH, MEDIUM, LOW, UNKNOWN")
+	flags.BoolVar(&f.fixable, "only-fixable", false,
+		"--fail-on spares vulnerabilities that no version mends")
 	flags.BoolVar(&f.evaluate, "policy", false, "also ask the policy of --config, or the shipped one")
 	flags.BoolVar(&f.quiet, "quiet", false, "show no progress")
 	return cmd
@@ -123,12 +129,14 @@ func (f *flags) check() error {
 	for _, format := range append([]string{f.format}, f.outputs...) {
 		name, file, toFile := strings.Cut(format, "=")
 		if !slices.Contains(formats(), name) || (toFile && file == "") {
-			return fmt.Errorf("%q: want one of %s, and with --output =FILE behind it", format, strings.Join(formats(), ", "))
+			return fmt.Errorf("%q: want one of %s, and with --output =FILE behind it", format,
+				strings.Join(formats(), ", "))
 		}
 	}
 	for _, output := range f.outputs {
 		if !strings.Contains(output, "=") {
-			return fmt.Errorf("--output %s: want FORMAT=FILE, for example %s=findings%s", output, output, extension(output))
+			return fmt.Errorf("--output %s: want FORMAT=FILE, for example %s=findings%s", output,
+				output, extension(output))
 		}
 	}
 	if f.gate = f.failOn != ""; f.gate {
@@ -167,7 +175,8 @@ func (f *flags) partly(s render.Scan) string {
 	if !sbom || len(s.NotInspected) == 0 || len(s.Images) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the SBOM is of %s alone; not inspected: %s", s.Images[0].Config.Platform, listed(s.NotInspected))
+	return fmt.Sprintf("the SBOM is of %s alone; not inspected: %s", s.Images[0].Config.Platform,
+		listed(s.NotInspected))
 }
 
 // status is 1 for what --fail-on or the policy does not take.

@@ -13,8 +13,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/display"
 )
 
-// Progress tells somebody who waits how far something is: one line that is rewritten on a terminal, a line now
-// and then elsewhere, nothing when quiet. It may be used by several goroutines.
+// Progress tells somebody who waits how far something is: one line that is rewritten on a terminal,
+// a line now and then elsewhere, nothing when quiet. It may be used by several goroutines.
 type Progress struct {
 	out      io.Writer
 	terminal bool
@@ -28,7 +28,8 @@ type Progress struct {
 	onLine bool
 }
 
-// lineEvery is the time between two lines where lines cannot be rewritten, redrawEvery where they can.
+// lineEvery is the time between two lines where lines cannot be rewritten, redrawEvery where they
+// can.
 const (
 	lineEvery   = 5 * time.Second
 	redrawEvery = 100 * time.Millisecond

@@ -34,7 +34,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Report prints what went wrong and returns the exit status: 2 means "could not find out" everywhere.
+// Report prints what went wrong and returns the exit status: 2 means "could not find out"
+// everywhere.
 func Report(err error) int {
 	if err == nil {
 		return 0
@@ -70,8 +71,8 @@ func OneArg(what string) cobra.PositionalArgs {
 	}
 }
 
-// NewGroup is a verb that only has verbs below it. Without this a misspelt one would print the help and end with
-// 0, which a pipeline takes for success.
+// NewGroup is a verb that only has verbs below it. Without this a misspelt one would print the help
+// and end with 0, which a pipeline takes for success.
 func NewGroup(use, short string) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Args: cobra.ArbitraryArgs,
@@ -79,7 +80,8 @@ func NewGroup(use, short string) *cobra.Command {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
-			return fmt.Errorf("unknown command %q for %q; see %s --help", args[0], cmd.CommandPath(), cmd.CommandPath())
+			return fmt.Errorf("unknown command %q for %q; see %s --help", args[0],
+				cmd.CommandPath(), cmd.CommandPath())
 		},
 	}
 }

@@ -15,17 +15,21 @@ func Fact(ctx context.Context, log *slog.Logger, f pratique.Fact) {
 	}
 	switch b := f.Body.(type) {
 	case *pratique.Resolved:
-		attrs = append(attrs, slog.String("ref", b.Event.Ref.String()), slog.String("source", b.Event.Source))
+		attrs = append(attrs, slog.String("ref", b.Event.Ref.String()),
+			slog.String("source", b.Event.Source))
 	case *pratique.Scanned:
 		attrs = append(attrs, slog.Int("findings", b.Counts.Total()))
 	case *pratique.Affected:
-		attrs = append(attrs, slog.Int("newFindings", b.Total), slog.String("database", b.Database.Digest.String()))
+		attrs = append(attrs, slog.Int("newFindings", b.Total),
+			slog.String("database", b.Database.Digest.String()))
 	case *pratique.Evaluated:
-		attrs = append(attrs, slog.String("outcome", string(b.Verdict.Outcome)), slog.Int("reasons", len(b.Verdict.Reasons)))
+		attrs = append(attrs, slog.String("outcome", string(b.Verdict.Outcome)),
+			slog.Int("reasons", len(b.Verdict.Reasons)))
 	case *pratique.Commit:
 		attrs = append(attrs, slog.String("target", b.Target), slog.String("commit", b.ID))
 	case *pratique.Drifted:
-		attrs = append(attrs, slog.String("target", b.Target), slog.String("state", string(b.State)), slog.String("detail", b.Detail))
+		attrs = append(attrs, slog.String("target", b.Target),
+			slog.String("state", string(b.State)), slog.String("detail", b.Detail))
 	case *pratique.Completed:
 		attrs = append(attrs, slog.String("state", string(b.State)), slog.String("detail", b.Detail))
 	}

@@ -11,8 +11,9 @@ import (
 	"github.com/pratique-dev/pratique/queue/webhook"
 )
 
-// Refused logs requests that were refused, at most one a minute of a receiver and a status: a registry whose secret
-// is wrong repeats its notification for ever, and anybody may ask for receivers that are not there.
+// Refused logs requests that were refused, at most one a minute of a receiver and a status: a
+// registry whose secret is wrong repeats its notification for ever, and anybody may ask for
+// receivers that are not there.
 func Refused(log *slog.Logger, now func() time.Time) func(webhook.Refused) {
 	lines := &rated{most: 1, now: now}
 	return func(r webhook.Refused) {
@@ -20,13 +21,15 @@ func Refused(log *slog.Logger, now func() time.Time) func(webhook.Refused) {
 		if !ok {
 			return
 		}
-		attrs := append([]slog.Attr{slog.String("receiver", r.Receiver), slog.Int("status", r.Status), slog.String("reason", r.Detail)}, fromWhom(r.Sender)...)
-		log.LogAttrs(context.Background(), slog.LevelWarn, "webhook refused; others like it are logged once a minute", append(attrs, left...)...)
+		attrs := append([]slog.Attr{slog.String("receiver", r.Receiver),
+			slog.Int("status", r.Status), slog.String("reason", r.Detail)}, fromWhom(r.Sender)...)
+		log.LogAttrs(context.Background(), slog.LevelWarn,
+			"webhook refused; others like it are logged once a minute", append(attrs, left...)...)
 	}
 }
 
-// Ignored logs pushes that lead to nothing, some a minute of a receiver and a reason: somebody who waits for a verdict
-// looks here.
+// Ignored logs pushes that lead to nothing, some a minute of a receiver and a reason: somebody who
+// waits for a verdict looks here.
 func Ignored(log *slog.Logger, now func() time.Time) func(webhook.Ignored) {
 	lines := &rated{most: 20, now: now}
 	return func(i webhook.Ignored) {
@@ -39,7 +42,8 @@ func Ignored(log *slog.Logger, now func() time.Time) func(webhook.Ignored) {
 			why = "the tag names this digest already, or the notification came again; pratique submit has it evaluated again"
 		}
 		attrs := append([]slog.Attr{
-			slog.String("receiver", i.Receiver), slog.String("image", i.Image), slog.Int("pushes", i.N), slog.String("reason", why),
+			slog.String("receiver", i.Receiver), slog.String("image", i.Image),
+			slog.Int("pushes", i.N), slog.String("reason", why),
 		}, fromWhom(i.Sender)...)
 		log.LogAttrs(context.Background(), slog.LevelInfo, "push ignored", append(attrs, left...)...)
 	}
@@ -57,7 +61,8 @@ func fromWhom(s webhook.Sender) []slog.Attr {
 	return attrs
 }
 
-// rated bounds the lines of each key in a minute. Senders decide how often something happens, and must not fill the disk.
+// rated bounds the lines of each key in a minute. Senders decide how often something happens, and
+// must not fill the disk.
 type rated struct {
 	most int
 	now  func() time.Time
@@ -71,7 +76,8 @@ type minute struct {
 	lines, left int
 }
 
-// take reports whether there may be another line, and says how many were left out in the minute before.
+// take reports whether there may be another line, and says how many were left out in the minute
+// before.
 func (r *rated) take(key string) (left []slog.Attr, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

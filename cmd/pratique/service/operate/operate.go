@@ -12,8 +12,8 @@ import (
 	"github.com/pratique-dev/pratique/queue/outbox"
 )
 
-// Operator fits the queues and the intake to the API. Refused are the events that the queue will never take, Paused says how
-// long a registry is left in peace.
+// Operator fits the queues and the intake to the API. Refused are the events that the queue will
+// never take, Paused says how long a registry is left in peace.
 type Operator struct {
 	Broker  *queue.Broker
 	Intake  *pipeline.Intake
@@ -21,15 +21,16 @@ type Operator struct {
 	Paused  func(pratique.Repository) time.Duration
 }
 
-// mostLooked bounds the jobs that are looked at for one answer: each costs a request to NATS, and an outage may leave
-// hundreds of thousands. findTime bounds the search for one of them.
+// mostLooked bounds the jobs that are looked at for one answer: each costs a request to NATS, and
+// an outage may leave hundreds of thousands. findTime bounds the search for one of them.
 const (
 	mostLooked = 10_000
 	findTime   = 20 * time.Second
 )
 
 // Jobs implements [api.Operator].
-func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []api.Job, more bool, refused []api.Job, err error) {
+func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []api.Job, more bool,
+	refused []api.Job, err error) {
 	if state == api.JobRefused {
 		refused, more, err = o.refusals(limit)
 		return nil, more, refused, err
@@ -53,8 +54,10 @@ func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 		if err != nil {
 			return nil, false, nil, err
 		}
-		j := api.Job{Event: q.ID, State: stateOf(q), Stage: string(q.Stage), Priority: q.Priority, Attempts: attempts, Since: q.EnqueuedAt, NextAttempt: q.Due}
-		if w, err := pipeline.DecodeWork(q.Job.Body); err == nil { // what is no work of ours is listed by the id of its message
+		j := api.Job{Event: q.ID, State: stateOf(q), Stage: string(q.Stage), Priority: q.Priority,
+			Attempts: attempts, Since: q.EnqueuedAt, NextAttempt: q.Due}
+		// what is no work of ours is listed by the id of its message
+		if w, err := pipeline.DecodeWork(q.Job.Body); err == nil {
 			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
 			if wait := o.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
 				j.Reason = "the registry is left in peace for another " + wait.Round(time.Second).String()
@@ -94,7 +97,8 @@ func (o Operator) refusals(limit int) (refused []api.Job, more bool, err error) 
 	}
 	for _, r := range aside {
 		refused = append(refused, api.Job{
-			Event: r.Event.ID, State: api.JobRefused, Ref: r.Event.Ref.String(), Priority: r.Event.Priority, Reason: r.Reason, Since: r.At,
+			Event: r.Event.ID, State: api.JobRefused, Ref: r.Event.Ref.String(),
+			Priority: r.Event.Priority, Reason: r.Reason, Since: r.At,
 		})
 	}
 	return refused, more, err
@@ -112,11 +116,13 @@ func (o Operator) Find(ctx context.Context, id string) (pratique.Event, error) {
 			return w.Event, nil
 		}
 	}
-	return pratique.Event{}, pratique.Wrap(pratique.NotFound, "find job", id, pratique.Errorf(pratique.NotFound, "find job", "there is no such job"))
+	return pratique.Event{}, pratique.Wrap(pratique.NotFound, "find job", id,
+		pratique.Errorf(pratique.NotFound, "find job", "there is no such job"))
 }
 
 // Cancel implements [api.Operator].
-func (o Operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by, reason string) error {
+func (o Operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by,
+	reason string) error {
 	if err := o.Intake.Cancel(ctx, e, s, by, reason); err != nil {
 		return err
 	}
