@@ -22,7 +22,7 @@ import (
 	"github.com/pratique-dev/pratique/queue/webhook"
 )
 
-// Receive takes pushes in: from webhooks, from feeds, and by sweeps over tags. Only it has the
+// Receive accepts pushes: from webhooks, from feeds, and by sweeps over tags. Only it has the
 // senders' secrets.
 type Receive struct {
 	*Shared
@@ -79,7 +79,7 @@ func openReceive(ctx context.Context, s *Shared, conf config.Config, registries 
 	return r, err
 }
 
-// run takes pushes in until ctx ends.
+// run accepts pushes until ctx ends.
 func (r *Receive) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error {
@@ -93,14 +93,13 @@ func (r *Receive) run(ctx context.Context) error {
 	return all.Wait()
 }
 
-// publish takes in pushes that the service found out about by itself, as if a sender had reported
-// them.
+// publish accepts pushes that the service found by itself, as if a sender had reported them.
 func (r *Receive) publish(ctx context.Context, events []pratique.Event) error {
 	_, err := r.outbox.Publish(ctx, events)
 	return err
 }
 
-// listenFeeds takes in the events that senders publish on NATS servers of their own.
+// listenFeeds receives the events that senders publish on NATS servers of their own.
 func (r *Receive) listenFeeds(ctx context.Context) error {
 	feeds, ctx := errgroup.WithContext(ctx)
 	for _, sender := range r.receivers {

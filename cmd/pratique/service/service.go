@@ -197,7 +197,7 @@ func (s *Service) handler() (http.Handler, error) {
 	return mux, nil
 }
 
-// watch has the figures read at each scrape.
+// watch has the metrics read at each scrape.
 func (s *Service) watch() error {
 	return s.metrics.Watch(telemetry.Sources{
 		Outbox: func(context.Context) (pratique.OutboxFigures, error) {
