@@ -27,9 +27,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// mostCrashes is how many processes may die of one image, children or this one, without anybody
+// maxCrashes is how many processes may die of one image, children or this one, without anybody
 // knowing why.
-const mostCrashes = 2
+const maxCrashes = 2
 
 // Inspect finds what is in images, and again when a database changes. It keeps the databases, and
 // what it has to remember: layers, analyses, and the inventory. Its children parse; only they touch
@@ -179,7 +179,7 @@ func (i *Inspect) work() queue.Work {
 		func(w pipeline.Work) time.Duration {
 			return i.registry.Paused(repositoryOf(w))
 		})
-	work.MaxCrashes = cmp.Or(i.options.Crashes, mostCrashes)
+	work.MaxCrashes = cmp.Or(i.options.Crashes, maxCrashes)
 	work.Handle = oneAgain(i.stage.Handle)
 	return work
 }

@@ -36,7 +36,7 @@ const StopGrace = 28 * time.Second
 type Options struct {
 	// Edge is called at every point where a crash could leave something half done.
 	Edge func(point string)
-	// Queue shortens waits, Crashes replaces mostCrashes.
+	// Queue shortens waits, Crashes replaces maxCrashes.
 	Queue   queue.Config
 	Crashes int
 	// WakeInterval replaces the constant.

@@ -17,7 +17,7 @@ import (
 	"github.com/pratique-dev/pratique/internal/display"
 )
 
-const mostJobs = 1000 // what the API gives at once
+const maxJobs = 1000 // what the API gives at once
 
 // NewJobs is the verb jobs.
 func NewJobs() *cobra.Command {
@@ -195,7 +195,7 @@ The token is taken from the environment variable PRATIQUE_TOKEN, and needs opera
 				return err
 			}
 			if all {
-				list, err := c.Jobs(cmd.Context(), string(pratique.StateFailed), ago(since), mostJobs)
+				list, err := c.Jobs(cmd.Context(), string(pratique.StateFailed), ago(since), maxJobs)
 				if err != nil {
 					return explainDenied(err, "operate: true")
 				}
@@ -207,7 +207,7 @@ The token is taken from the environment variable PRATIQUE_TOKEN, and needs opera
 				}
 				if list.More {
 					fmt.Fprintf(cmd.ErrOrStderr(),
-						"these are the last %d; run it again for the others\n", mostJobs)
+						"these are the last %d; run it again for the others\n", maxJobs)
 				}
 			}
 			var failed []error

@@ -21,11 +21,11 @@ type Operator struct {
 	Paused  func(pratique.Repository) time.Duration
 }
 
-// mostLooked bounds the jobs that are looked at for one answer: each costs a request to NATS, and
+// maxLooked bounds the jobs that are looked at for one answer: each costs a request to NATS, and
 // an outage may leave hundreds of thousands. findTime bounds the search for one of them.
 const (
-	mostLooked = 10_000
-	findTime   = 20 * time.Second
+	maxLooked = 10_000
+	findTime  = 20 * time.Second
 )
 
 // Jobs implements [api.Operator].
@@ -43,7 +43,7 @@ func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 		if err != nil {
 			return nil, false, nil, err
 		}
-		if looked++; len(queued) == limit || looked > mostLooked {
+		if looked++; len(queued) == limit || looked > maxLooked {
 			more = true
 			break
 		}
