@@ -221,9 +221,9 @@ func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ 
 	}
 	view := &upperResolver{Resolver: resolver, base: low, added: added, layers: ids,
 		trace: newTrace(), baseline: g.baseline}
-	upper := wrappedSource{Source: src, description: &about.Description,
+	wrapped := wrappedSource{Source: src, description: &about.Description,
 		wrap: func(file.Resolver) file.Resolver { return view }}
-	above, err := g.full.Catalog(ctx, upper, g.config)
+	above, err := g.full.Catalog(ctx, wrapped, g.config)
 	if why := view.refused(); why != "" {
 		return result{}, "it asks for " + why, nil
 	}
