@@ -21,7 +21,7 @@ func TestOwnAuthority(t *testing.T) {
 	t.Cleanup(secure.Close)
 	url := secure.URL + strings.TrimPrefix(create(t, s, "config", files), s.URL)
 	_, err := open(t, Config{URL: url}).Update(t.Context(), set("README.md", "x"))
-	wantKind(t, err, pratique.Unavailable, "in deploy.targets[].ca")
+	wantKind(t, err, pratique.Unavailable, "to deploy.targets[].ca")
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw})
 	if _, err := open(t, Config{URL: url, CA: ca}).Update(t.Context(),
 		set("README.md", "x")); err != nil {

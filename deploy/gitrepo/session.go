@@ -187,8 +187,7 @@ func (r *Repo) fetch(ctx context.Context, s *fetchSession, local *store, tip plu
 	// not every server supports it; larger blobs are dropped here, too
 	if offer.Capabilities.Supports(capability.Filter) {
 		_ = req.Capabilities.Set(capability.Filter)
-		req.Filter = packp.FilterBlobLimit(uint64(local.limits.object)+1,
-			packp.BlobLimitPrefixNone) //nolint:gosec // a limit of ours, above 0
+		req.Filter = packp.FilterBlobLimit(uint64(local.limits.object)+1, packp.BlobLimitPrefixNone) //nolint:gosec // a limit of ours, above 0
 		local.partial = true
 	}
 	switch {

@@ -100,8 +100,7 @@ func restrict(a Access, version int) error {
 	}
 	// Only the three fields that all these versions have.
 	size := unsafe.Offsetof(attr.Scoped) + unsafe.Sizeof(attr.Scoped)
-	set, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)),
-		size, 0) //nolint:gosec // the kernel reads size bytes of it
+	set, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), size, 0) //nolint:gosec // the kernel reads size bytes of it
 	if errno != 0 {
 		return errno
 	}
@@ -145,8 +144,7 @@ func landlockAllow(set int, path string, rights uint64) error {
 	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights,
 		Parent_fd: int32(fd)} //nolint:gosec // a file descriptor
 	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(set),
-		unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0,
-		0) //nolint:gosec // the kernel knows its size
+		unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0) //nolint:gosec // the kernel knows its size
 	if errno != 0 {
 		return &fs.PathError{Op: "allow", Path: path, Err: errno}
 	}

@@ -111,16 +111,14 @@ func callFilter() []unix.SockFilter {
 	deny(unix.SYS_OPENAT2, denyUnknown)
 	// when runs instructions on one argument of a call. They have to end with a return.
 	when := func(call, argument uint32, then ...unix.SockFilter) {
-		program = append(program, jumpIf(unix.BPF_JEQ, call, 0, uint8(1+len(then))),
-			load(argument)) //nolint:gosec // a few
+		program = append(program, jumpIf(unix.BPF_JEQ, call, 0, uint8(1+len(then))), load(argument)) //nolint:gosec // a few
 		program = append(program, then...)
 	}
 	allow, refuse := filterReturn(unix.SECCOMP_RET_ALLOW), filterReturn(denyAccess)
 	// New threads are fine, new processes are not.
 	when(unix.SYS_CLONE, offsetFirst, jumpIf(unix.BPF_JSET, unix.CLONE_THREAD, 1, 0), refuse, allow)
 	// The Go runtime signals its own threads.
-	when(unix.SYS_TGKILL, offsetFirst, jumpIf(unix.BPF_JEQ, uint32(os.Getpid()), 1, 0), refuse,
-		allow) //nolint:gosec // above zero
+	when(unix.SYS_TGKILL, offsetFirst, jumpIf(unix.BPF_JEQ, uint32(os.Getpid()), 1, 0), refuse, allow) //nolint:gosec // above zero
 	// A file that is opened read-only must not be truncated.
 	noTruncate := []unix.SockFilter{jumpIf(unix.BPF_JSET, unix.O_TRUNC, 0, 2),
 		jumpIf(unix.BPF_JSET, unix.O_ACCMODE, 1, 0), refuse, allow}
@@ -154,8 +152,7 @@ func filterCalls() error {
 	if len(program) > math.MaxUint16 {
 		return unix.E2BIG
 	}
-	filter := unix.SockFprog{Len: uint16(len(program)),
-		Filter: &program[0]} //nolint:gosec // checked above
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]} //nolint:gosec // checked above
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
 		unix.SECCOMP_FILTER_FLAG_TSYNC,
 		uintptr(unsafe.Pointer(&filter))) //nolint:gosec // its length is in it

@@ -71,8 +71,7 @@ func (z *Reader) dynamic() error {
 	if err := z.need(14); err != nil {
 		return err
 	}
-	literals, distances, codes := int(z.take(5))+257, int(z.take(5))+1, int(z.take(4))+
-		4 //nolint:gosec // a few bits
+	literals, distances, codes := int(z.take(5))+257, int(z.take(5))+1, int(z.take(4))+4 //nolint:gosec // a few bits
 	if literals > maxLiterals || distances > maxDistances {
 		return corrupt("too many codes")
 	}

@@ -105,8 +105,7 @@ func (s *store) openArchive(ctx context.Context, file, tempDir string, limits Li
 			}
 			s.entries[name] = section{offset, h.Size}
 		case tar.TypeSymlink: // old docker save: a layer that another image has, too
-			links[name] = path.Join(path.Dir(name),
-				h.Linkname) //nolint:gosec // a key of a map, and no path
+			links[name] = path.Join(path.Dir(name), h.Linkname) //nolint:gosec // a key of a map, and no path
 		}
 	}
 	for from, to := range links {
@@ -253,8 +252,7 @@ func (s *store) open(d pratique.ContentID) (io.ReadCloser, int64, error) {
 		}
 		return io.NopCloser(io.NewSectionReader(s.archive, at.offset, at.size)), at.size, nil
 	}
-	f, err := os.Open(filepath.Join(s.dir,
-		filepath.FromSlash(name))) //nolint:gosec // the name is a digest, parsed
+	f, err := os.Open(filepath.Join(s.dir, filepath.FromSlash(name))) //nolint:gosec // the name is a digest, parsed
 	if err != nil {
 		return nil, 0, err
 	}

@@ -114,8 +114,8 @@ func checkChunked(ctx context.Context, b Blob, stream io.ReaderAt, size int64) (
 		return Found{}, errTable("skippable frames that are not those of zstd:chunked")
 	}
 	word := func(i int) int64 {
-		return int64(binary.LittleEndian.Uint64(last.Content[8*i:]))
-	} //nolint:gosec // compared only
+		return int64(binary.LittleEndian.Uint64(last.Content[8*i:])) //nolint:gosec // compared only
+	}
 	magic := magicAt(last.Content)
 	if !bytes.Equal(magic, chunkedMagic[0]) && !bytes.Equal(magic, chunkedMagic[1]) ||
 		word(0) != first.At || word(1) != first.Size || word(3) != 1 {

@@ -122,8 +122,7 @@ func filter(ctx context.Context, results types.Results) error {
 }
 
 func toFinding(r types.Result, v types.DetectedVulnerability) (pratique.Finding, error) {
-	severity, err := pratique.ParseSeverity(cmp.Or(v.Severity,
-		dbtypes.SeverityUnknown.String())) //nolint:staticcheck // the severity that Trivy decided on, which is wanted here
+	severity, err := pratique.ParseSeverity(cmp.Or(v.Severity, dbtypes.SeverityUnknown.String())) //nolint:staticcheck // the severity that Trivy decided on, which is wanted here
 	if err != nil {
 		return pratique.Finding{}, err
 	}

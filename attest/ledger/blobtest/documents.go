@@ -2,6 +2,7 @@ package blobtest
 
 import (
 	"bytes"
+	"encoding/binary"
 	"sync"
 
 	"github.com/pratique-dev/pratique"
@@ -92,7 +93,8 @@ func bomb(size int) []byte {
 		if n+block > size {
 			header |= 1 // the last
 		}
-		out = append(out, byte(header), byte(header>>8), byte(header>>16), 'x')
+		out = append(out, binary.LittleEndian.AppendUint32(nil, header)[:3]...)
+		out = append(out, 'x')
 	}
 	return out
 }

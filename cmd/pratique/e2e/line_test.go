@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -309,7 +310,20 @@ func (l *line) await(d pratique.Digest, what string, done func(api.Image) bool) 
 
 func (l *line) awaitState(d pratique.Digest, want pratique.State) api.Image {
 	l.t.Helper()
-	return l.await(d, "state "+string(want), func(i api.Image) bool { return i.State == want })
+	return l.await(d, "state "+string(want), func(i api.Image) bool {
+		return i.State == want && (want != pratique.StateDeployed || isEnded(i))
+	})
+}
+
+// isEnded reports whether no event of the image is in work. An image is deployed before its event
+// ends.
+func isEnded(i api.Image) bool {
+	for _, f := range slices.Backward(i.Facts) {
+		if f.Kind == pratique.FactCompleted || f.Kind == pratique.FactResolved {
+			return f.Kind == pratique.FactCompleted
+		}
+	}
+	return true
 }
 
 // commits returns the number of commits of the config repository.

@@ -162,9 +162,10 @@ func TestTheRegistryKeepsItsQueue(t *testing.T) {
 	l.awaitState(digests[3], pratique.StateDeployed)
 	l.awaitState(digests[2], pratique.StateSuperseded)
 	for i, d := range digests {
-		if image := l.await(d, "", func(api.Image) bool {
-			return true
-		}); count(image, pratique.FactCompleted) != 1 {
+		image := l.await(d, "the end of its event", func(i api.Image) bool {
+			return count(i, pratique.FactCompleted) > 0
+		})
+		if count(image, pratique.FactCompleted) != 1 {
 			t.Errorf("push %d: %+v", i, image.Facts)
 		}
 	}

@@ -126,8 +126,7 @@ func Layout(t testing.TB, img layers.Image) string {
 	blobs := filepath.Join(dir, "blobs", "sha256")
 	must(t, os.MkdirAll(blobs, 0o700))
 	put := func(body []byte) {
-		must(t, os.WriteFile(filepath.Join(blobs, pratique.DigestOf(body).Hex()), body,
-			0o600)) //nolint:gosec // a digest is no path
+		must(t, os.WriteFile(filepath.Join(blobs, pratique.DigestOf(body).Hex()), body, 0o600)) //nolint:gosec // a digest is no path
 	}
 	put(img.Manifest)
 	put(img.Config)

@@ -138,7 +138,7 @@ func TestOwnAuthority(t *testing.T) {
 		return v.Verify(t.Context(), "Bearer "+i.sign(t, "rsa", nil))
 	}
 	if err := verify(); pratique.KindOf(err) != pratique.Unavailable ||
-		!strings.Contains(err.Error(), "in receivers[].oidc.ca") {
+		!strings.Contains(err.Error(), "to receivers[].oidc.ca") {
 		t.Errorf("an unknown authority: %v", err)
 	}
 	c.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.server.Certificate().Raw})

@@ -137,8 +137,7 @@ func immutable(w *world) {
 
 // exists asks the registry itself for a manifest.
 func (w *world) exists(path string) bool {
-	req, err := http.NewRequestWithContext(w.Context(), http.MethodHead, "http://"+w.registry.Host+
-		path, nil) //nolint:gosec // a registry of the test
+	req, err := http.NewRequestWithContext(w.Context(), http.MethodHead, "http://"+w.registry.Host+path, nil) //nolint:gosec // a registry of the test
 	if err != nil {
 		w.Error(err)
 		return false

@@ -41,8 +41,7 @@ func writeGitHub(s api.Submission) error {
 }
 
 func appendTo(path, text string) error {
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY,
-		0o644) //nolint:gosec // the runner's own file, read by the runner
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644) //nolint:gosec // the runner's own file, read by the runner
 	if err != nil {
 		return err
 	}

@@ -25,8 +25,7 @@ import (
 func (f *flags) write(out io.Writer, s scanned) error {
 	for _, output := range f.outputs {
 		format, file, _ := strings.Cut(output, "=")
-		tmp, err := os.OpenFile(file+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC,
-			0o644) //nolint:gosec // a report for others to read
+		tmp, err := os.OpenFile(file+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644) //nolint:gosec // a report for others to read
 		if err != nil {
 			return err
 		}
