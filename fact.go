@@ -65,42 +65,38 @@ type factRow struct {
 }
 
 var factTable = [...]factRow{
-	{FactReceived, AboutEvent, 1, func() Body {
-		return new(Event)
-	}, []Role{RoleReceive, RoleInspect, RoleQuery}, "A push or a submission was accepted."},
-	{FactResolved, AboutSubject, 2, func() Body {
-		return new(Resolved)
-	}, []Role{RoleInspect}, "The registry said which digest the reference names."},
-	{FactInspected, AboutSubject, 3, func() Body {
-		return new(Inspected)
-	}, []Role{RoleInspect}, "Packages were found and SBOMs made."},
-	{FactScanned, AboutSubject, 4, func() Body {
-		return new(Scanned)
-	}, []Role{RoleInspect}, "The packages were matched against a vulnerability database."},
-	{FactAffected, AboutSubject, 5, func() Body {
-		return new(Affected)
-	}, []Role{RoleInspect}, "A newer vulnerability database brought new findings."},
-	{FactEvaluated, AboutSubject, 6, func() Body {
-		return new(Evaluated)
-	}, []Role{RoleAttest}, "The policy gave a verdict."},
-	{FactAttested, AboutSubject, 7, func() Body {
-		return new(Attested)
-	}, []Role{RoleAttest}, "Signature and attestations were written to the registry and read back."},
-	{FactDeployed, AboutDeployment, 8, func() Body {
-		return new(Commit)
-	}, []Role{RoleDeploy}, "A commit in a config repository names the digest."},
-	{FactDrifted, AboutDeployment, 0, func() Body {
-		return new(Drifted)
-	}, []Role{RoleDeploy}, "The config repository no longer holds the digest."},
-	{FactAnswered, AboutAnswer, 0, func() Body {
-		return new(Answered)
-	}, []Role{RoleDeploy}, "A target has answered the event: it holds the digest, or it says why not."},
-	{FactCompleted, AboutEvent, 0, func() Body {
-		return new(Completed)
-	}, []Role{RoleInspect, RoleAttest, RoleDeploy, RoleQuery}, "The work for the event has ended."},
-	{FactFailed, AboutEvent, 0, func() Body {
-		return new(Failed)
-	}, []Role{RoleReceive, RoleInspect, RoleAttest, RoleDeploy}, "An attempt failed."},
+	{FactReceived, AboutEvent, 1, newBody[Event], []Role{RoleReceive, RoleInspect, RoleQuery},
+		"A push or a submission was accepted."},
+	{FactResolved, AboutSubject, 2, newBody[Resolved], []Role{RoleInspect},
+		"The registry said which digest the reference names."},
+	{FactInspected, AboutSubject, 3, newBody[Inspected], []Role{RoleInspect},
+		"Packages were found and SBOMs made."},
+	{FactScanned, AboutSubject, 4, newBody[Scanned], []Role{RoleInspect},
+		"The packages were matched against a vulnerability database."},
+	{FactAffected, AboutSubject, 5, newBody[Affected], []Role{RoleInspect},
+		"A newer vulnerability database brought new findings."},
+	{FactEvaluated, AboutSubject, 6, newBody[Evaluated], []Role{RoleAttest},
+		"The policy gave a verdict."},
+	{FactAttested, AboutSubject, 7, newBody[Attested], []Role{RoleAttest},
+		"Signature and attestations were written to the registry and read back."},
+	{FactDeployed, AboutDeployment, 8, newBody[Commit], []Role{RoleDeploy},
+		"A commit in a config repository names the digest."},
+	{FactDrifted, AboutDeployment, 0, newBody[Drifted], []Role{RoleDeploy},
+		"The config repository no longer holds the digest."},
+	{FactAnswered, AboutAnswer, 0, newBody[Answered], []Role{RoleDeploy},
+		"A target has answered the event: it holds the digest, or it says why not."},
+	{FactCompleted, AboutEvent, 0, newBody[Completed],
+		[]Role{RoleInspect, RoleAttest, RoleDeploy, RoleQuery}, "The work for the event has ended."},
+	{FactFailed, AboutEvent, 0, newBody[Failed],
+		[]Role{RoleReceive, RoleInspect, RoleAttest, RoleDeploy}, "An attempt failed."},
+}
+
+// newBody returns an empty body of type T.
+func newBody[T any, B interface {
+	*T
+	Body
+}]() Body {
+	return B(new(T))
 }
 
 // FactKinds returns every kind, in the order of a push that goes well.

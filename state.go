@@ -102,9 +102,9 @@ const (
 
 // The columns of the table of transitions: classes of facts.
 const (
-	received = iota // the event was taken in, as known already
+	received = iota // the event was accepted
 	step            // any other kind of progress
-	// the event is taken in or resolved again, and no image was ever found behind its reference
+	// the event was accepted or resolved again, and no image was ever found behind its reference
 	again
 	other       // a kind that says nothing about progress, or a failure that is tried again
 	failure     // a failure that is not tried again
@@ -140,10 +140,10 @@ var transitions = [classes][signals]int{
 		endDeployed: keep, endCanceled: keep, endOther: keep},
 }
 
-// Next returns the work after a fact. Again says that the fact takes in, or resolves, an event that
-// never came to an image before: only that lets an event go on which has ended as failed.
-func (w Work) Next(f Fact, takenInAgain bool) Work {
-	switch transitions[w.class()][signal(f, takenInAgain)] {
+// Next returns the work after a fact. Repeated says that the fact accepts or resolves an event again
+// that never came to an image before: only that lets an event go on which has ended as failed.
+func (w Work) Next(f Fact, repeated bool) Work {
+	switch transitions[w.class()][signal(f, repeated)] {
 	case advance:
 		if next := State(f.Kind()); next.progress() > w.State.progress() {
 			w.State = next
@@ -172,10 +172,10 @@ func (w Work) class() int {
 	return ended
 }
 
-func signal(f Fact, takenInAgain bool) int {
+func signal(f Fact, repeated bool) int {
 	switch body := f.Body.(type) {
 	case *Event, *Resolved:
-		if takenInAgain {
+		if repeated {
 			return again
 		}
 	case *Completed:

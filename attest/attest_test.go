@@ -17,7 +17,7 @@ import (
 	"github.com/pratique-dev/pratique/attest/attesttest"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 // golden compares a statement with testdata/name.json, indented for readers.
 func golden(t *testing.T, name string, st pratique.Statement) {

@@ -169,8 +169,8 @@ func (a *applying) problem(p pratique.Problem, waits bool) {
 		}
 	}
 	if same < maxProblems {
-		a.made.problems = append(a.made.problems, TargetProblem{Target: a.target, Problem: p,
-			Waits: waits})
+		a.made.problems = append(a.made.problems,
+			TargetProblem{Target: a.target, Problem: p, Waits: waits})
 	}
 }
 
@@ -204,8 +204,9 @@ func (a *applying) environments() {
 		}
 	}
 	if len(names) > 1 {
-		a.problem(pratique.Problem{Reason: fmt.Sprintf("the target has no path, and the image stands in folders of several environments (%s): "+
-			"each push is written to all of them at once, unless each has a target with its path",
+		a.problem(pratique.Problem{Reason: fmt.Sprintf(
+			"the target has no path, and the image stands in folders of several environments (%s): "+
+				"each push is written to all of them at once, unless each has a target with its path",
 			strings.Join(names, ", "))}, false)
 	}
 }

@@ -46,8 +46,8 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 		})
 		for i, image := range wanted {
 			p := &found[i]
-			p.Repository, p.Target, p.Remote, p.Branch, p.ObservedAt = image.Repository, t.Name,
-				viewed.Remote, viewed.Branch, viewed.At
+			p.Repository, p.Target = image.Repository, t.Name
+			p.Remote, p.Branch, p.ObservedAt = viewed.Remote, viewed.Branch, viewed.At
 			if failed := cmp.Or(err, viewed.Failed); failed != nil {
 				p.Failure = oneLine("could not look: " + failed.Error())
 				if err != nil { // what was found is not all of it

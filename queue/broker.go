@@ -119,7 +119,7 @@ func (b *Broker) checkFormat(ctx context.Context, s Stream) error {
 	info := existing.CachedInfo()
 	if format := info.Config.Metadata[formatKey]; format != Format && info.State.LastSeq > 0 {
 		return pratique.Errorf(pratique.Invalid, op,
-			"it holds data in format %q, this version reads and writes %s: start with an empty dataDir, and let 'pratique reconcile' take in what the registries hold; see docs/backup-and-upgrade.md",
+			"it holds data in format %q, this version reads and writes %s: start with an empty dataDir, and let 'pratique reconcile' find what the registries hold; see docs/backup-and-upgrade.md",
 			pratique.Excerpt(format, 32), Format)
 	}
 	return nil

@@ -37,9 +37,8 @@ func (p *pool) process(ctx context.Context, msg jetstream.Msg, from pratique.Pri
 		return
 	}
 	var answer func()
-	withHeartbeat(p.config.AckWait/3, func() {
-		_ = msg.InProgress()
-	}, func() { answer = p.attempt(ctx, d, meta) })
+	beat := func() { _ = msg.InProgress() }
+	withHeartbeat(p.config.AckWait/3, beat, func() { answer = p.attempt(ctx, d, meta) })
 	// A heartbeat after a delayed NAK would cancel the delay, so the message is answered only now.
 	answer()
 }

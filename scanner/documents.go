@@ -110,8 +110,8 @@ func SplitInventory(inv pratique.Inventory) (whole Document, lists []Document, e
 }
 
 // InventoryLists returns an inventory without its lists, and the digests of these, in order.
-func InventoryLists(ctx context.Context, from Documents, d pratique.Digest) (pratique.Inventory,
-	[]pratique.Digest, error) {
+func InventoryLists(ctx context.Context, from Documents,
+	d pratique.Digest) (pratique.Inventory, []pratique.Digest, error) {
 	var doc inventoryDocument
 	err := load(ctx, from, d, formatInventory, &doc, &doc.Format)
 	return doc.Inventory, doc.Lists, err
@@ -161,8 +161,8 @@ func ReportDocument(r pratique.Report, findings []pratique.Digest) (Document, er
 
 // ReportHeader returns a report without findings and time, and the digests of the findings'
 // documents.
-func ReportHeader(ctx context.Context, from Documents, d pratique.Digest) (pratique.Report,
-	[]pratique.Digest, error) {
+func ReportHeader(ctx context.Context, from Documents,
+	d pratique.Digest) (pratique.Report, []pratique.Digest, error) {
 	var doc reportDocument
 	err := load(ctx, from, d, formatReport, &doc, &doc.Format)
 	return pratique.Report{Scanner: doc.Scanner, Inventory: doc.Inventory, Database: doc.Database,

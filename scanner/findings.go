@@ -66,14 +66,6 @@ func comparePackages(a, b pratique.Package) int {
 	)
 }
 
-// MaxSeverity returns the highest severity among findings; ok is false if there are none.
-func MaxSeverity(findings []pratique.Finding) (highest pratique.Severity, ok bool) {
-	for _, f := range findings {
-		highest = max(highest, f.Severity)
-	}
-	return highest, len(findings) > 0
-}
-
 // CountFixable counts the findings with a known fixed version.
 func CountFixable(findings []pratique.Finding) int {
 	n := 0

@@ -180,8 +180,8 @@ func (s *service) register(api huma.API, mux *http.ServeMux) document {
 }
 
 // answer runs a handler and turns its error into a problem. The cause of a server error is not sent.
-func answer[I, O any](s *service, fn func(context.Context, *I) (*O, error)) func(context.Context,
-	*I) (*O, error) {
+func answer[I, O any](s *service,
+	fn func(context.Context, *I) (*O, error)) func(context.Context, *I) (*O, error) {
 	return func(ctx context.Context, in *I) (*O, error) {
 		out, err := fn(ctx, in)
 		if err == nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/pratique-dev/pratique/attest/api"
 )
 
-var update = flag.Bool("update", false, "write the golden OpenAPI document anew")
+var update = flag.Bool("update", false, "rewrite the golden OpenAPI document")
 
 func TestImage(t *testing.T) {
 	t.Parallel()

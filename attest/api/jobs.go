@@ -63,7 +63,6 @@ type CancelRequest struct {
 
 const (
 	pathJobs = "/api/v1/jobs"
-	maxJobs  = 1000
 	canceled = string(pratique.StateCanceled)
 	failed   = string(pratique.StateFailed)
 )
@@ -208,8 +207,8 @@ func (s *service) cancel(ctx context.Context, in *cancelInput) (*submissionOutpu
 	case status.State == pratique.StateCanceled:
 		return &submissionOutput{Body: submissionOf(status)}, nil
 	case status.Completed:
-		return nil, pratique.Wrap(pratique.Conflict, op, in.ID, fmt.Errorf("it has ended: %s",
-			status.State))
+		return nil, pratique.Wrap(pratique.Conflict, op, in.ID,
+			fmt.Errorf("it has ended: %s", status.State))
 	}
 	if err := s.Operate.Cancel(ctx, e, status.Subject, callerOf(ctx).token.Name,
 		in.Body.Reason); err != nil {

@@ -86,7 +86,7 @@ type world struct {
 	// queued is what the queues hold; meanwhile, if set, is recorded just before a cancellation.
 	queued    []api.Job
 	meanwhile []pratique.Fact
-	// requeued is the last event that was taken in anew, and who asked; tags are what the registry
+	// requeued is the last event that was requeued, and who asked; tags are what the registry
 	// says.
 	requeued   pratique.Event
 	requeuedBy string

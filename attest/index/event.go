@@ -85,7 +85,7 @@ func resolves(f pratique.Fact) bool {
 	return resolved != nil && f.Subject == resolved.Manifest.Subject
 }
 
-// again says whether a fact takes in, or resolves, an event that never came to an image. A second
+// again says whether a fact accepts or resolves an event again that never came to an image. A second
 // resolved fact may be of a message that was delivered again. So may a received one, which is
 // written after the event is enqueued and may come late; but then its time is not later.
 func (s *EventStatus) again(f pratique.Fact) bool {
@@ -98,7 +98,7 @@ func (s *EventStatus) again(f pratique.Fact) bool {
 	return resolves(f)
 }
 
-// dead says whether the work ended without an answer, and nobody asked for it anew.
+// dead says whether the work ended without an answer, and was not requeued.
 func (s *EventStatus) dead() bool {
 	return s.Done && s.RequeuedAs == "" && (s.State == pratique.StateFailed ||
 		s.State == pratique.StateCanceled)

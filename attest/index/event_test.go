@@ -320,7 +320,7 @@ func TestRecordWithManyFacts(t *testing.T) {
 	}
 }
 
-// TestDead lists what ended without an answer, the last one first, until it is taken in anew.
+// TestDead lists what ended without an answer, the last one first, until it is requeued.
 func TestDead(t *testing.T) {
 	t.Parallel()
 	ix := fresh(t)

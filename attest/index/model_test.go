@@ -42,7 +42,7 @@ func (g *generator) fact() pratique.Fact {
 		e := event(fmt.Sprint("event", g.events), s.Repository, fmt.Sprint("v", g.random.IntN(4)),
 			g.clock)
 		if g.random.IntN(3) == 0 {
-			e.Source, e.OccurredAt = SourceSubmission, time.Time{}
+			e.Source, e.OccurredAt = pratique.SourceSubmission, time.Time{}
 		}
 		if g.random.IntN(3) == 0 {
 			e.Ref.Digest = s.Digest

@@ -89,8 +89,8 @@ func (ix *Index) Event(id string) (EventStatus, error) {
 	return status, err
 }
 
-// Dead returns the events whose work ended without an answer, failed or canceled, and was not taken
-// in anew. State is one of the two, or empty for both; those that ended before since are left out.
+// Dead returns the events whose work ended without an answer, failed or canceled, and was not
+// requeued. State is one of the two, or empty for both; those that ended before since are left out.
 // The one that ended last comes first, at most limit; more says that there are others.
 func (ix *Index) Dead(state pratique.State, since time.Time, limit int) (all []EventStatus,
 	more bool, err error) {

@@ -11,10 +11,6 @@ import (
 	"github.com/pratique-dev/pratique/internal/boltfile"
 )
 
-// SourceSubmission is the source of the events that people and programs submit. All other sources
-// are receivers.
-const SourceSubmission = pratique.SourceSubmission
-
 // maxHistory bounds the answer of [Index.Tag].
 const maxHistory = 100
 
@@ -38,7 +34,7 @@ func stepFrom(instant, value []byte) TagStep {
 // registry reported the push. A submission is only if it left the digest out, because then the
 // registry was asked; with a digest it is what somebody wishes, who need not be allowed to push.
 func tellsOfTag(e pratique.Event) bool {
-	return e.Ref.Tag != "" && (e.Source != SourceSubmission || e.Ref.ContentID().IsZero())
+	return e.Ref.Tag != "" && (e.Source != pratique.SourceSubmission || e.Ref.ContentID().IsZero())
 }
 
 // pushedAt orders the pushes of a tag. The sender's time survives its retries, so a late delivery

@@ -69,7 +69,7 @@ func TestSubmissionWithDigestSaysNothingAboutATag(t *testing.T) {
 	push := event("push", repoA, "v1", epoch)
 	submission := func(id string, d pratique.Digest) pratique.Event {
 		e := event(id, repoA, "v1", epoch.Add(time.Hour))
-		e.Source, e.OccurredAt, e.Ref.Digest = SourceSubmission, time.Time{}, d
+		e.Source, e.OccurredAt, e.Ref.Digest = pratique.SourceSubmission, time.Time{}, d
 		return e
 	}
 	ix := fresh(t)

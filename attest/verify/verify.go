@@ -1,7 +1,7 @@
 // Package verify answers two questions about the signed evidence of an image, for the gate and for
 // the attest stage: which verification summary counts, and whether the registry still holds what was
-// attested. To audit what may reach a config repository, read this package and the gate*.go files of
-// package deploy, which check the content of a summary.
+// attested. To audit what may reach a config repository, read this package and gate.go of package
+// deploy, which checks the content of a summary.
 //
 // A summary counts if one of the configured keys signed it, if its statement is about the image, and
 // if it is the newest of those. An [oci.Store] returns nothing else from a registry, and a

@@ -155,8 +155,8 @@ func (s *store) at(c *object.Commit) *tip {
 func (t *tip) ID() string { return t.commit.Hash.String() }
 
 // Since implements [deploy.Tip].
-func (t *tip) Since(ctx context.Context, name string, same func(deploy.File) (bool, error)) (string,
-	time.Time, error) {
+func (t *tip) Since(ctx context.Context, name string,
+	same func(deploy.File) (bool, error)) (string, time.Time, error) {
 	versions := map[plumbing.Hash]bool{}
 	c := t.commit
 	for range maxParents {

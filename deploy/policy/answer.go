@@ -51,19 +51,19 @@ func reason(set string, spoken map[string]any) (r pratique.Reason, err error) {
 		text, ok := spoken[key].(string)
 		if !ok && spoken[key] != nil { // null is as good as nothing
 			return r, fmt.Errorf("the policy fails: in %s, %s is %s, want a text", set,
-				pratique.Excerpt(key, mostName), kindOf(spoken[key]))
+				pratique.Excerpt(key, maxName), kindOf(spoken[key]))
 		}
 		switch key {
 		case "rule":
-			r.Rule = pratique.Excerpt(text, mostName)
+			r.Rule = pratique.Excerpt(text, maxName)
 		case "message":
-			r.Message = pratique.Excerpt(text, mostMessage)
+			r.Message = pratique.Excerpt(text, maxMessage)
 		case "finding":
-			r.Finding = pratique.Excerpt(text, mostName)
+			r.Finding = pratique.Excerpt(text, maxName)
 		case "package":
-			r.Package = pratique.Excerpt(text, mostName)
+			r.Package = pratique.Excerpt(text, maxName)
 		default:
-			return r, fmt.Errorf("the policy fails: %s holds an object with the key %q, want rule, message, finding and package", set, pratique.Excerpt(key, mostName))
+			return r, fmt.Errorf("the policy fails: %s holds an object with the key %q, want rule, message, finding and package", set, pratique.Excerpt(key, maxName))
 		}
 	}
 	if r.Rule == "" || r.Message == "" {

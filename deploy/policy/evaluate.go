@@ -25,10 +25,10 @@ const MaxReasons = 100
 // Other bounds. Rules put names and versions, which an image chooses, into their messages, so each
 // text is bounded, and so is the size of what goes into a queue message.
 const (
-	mostMessage = 1 << 10
-	mostName    = 256
-	mostBytes   = 160 << 10 // of the reasons, and of the notes, that travel, encoded
-	mostAll     = 20_000    // reasons, and notes, of one decision
+	maxMessage = 1 << 10
+	maxName    = 256
+	maxBytes   = 160 << 10 // of the reasons, and of the notes, that travel, encoded
+	maxAll     = 20_000    // reasons, and notes, of one decision
 )
 
 // Evaluate evaluates the rules, and the limits on the database's age and the repositories, which
@@ -99,8 +99,8 @@ func tidy(reasons []pratique.Reason, rank map[string]pratique.Severity) (bounded
 	if !cut {
 		return bounded, nil
 	}
-	if len(all) > mostAll {
-		all = append(all[:mostAll:mostAll], more(len(all)-mostAll))
+	if len(all) > maxAll {
+		all = append(all[:maxAll:maxAll], more(len(all)-maxAll))
 	}
 	return bounded, all
 }
@@ -122,7 +122,7 @@ func clip(reasons []pratique.Reason) (bounded []pratique.Reason, cut bool) {
 	fit, bytes := 0, 0
 	for ; fit < min(counts, MaxReasons); fit++ {
 		raw, err := json.Marshal(reasons[fit])
-		if bytes += len(raw) + 1; err != nil || bytes > mostBytes {
+		if bytes += len(raw) + 1; err != nil || bytes > maxBytes {
 			break
 		}
 	}

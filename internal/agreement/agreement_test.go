@@ -134,7 +134,7 @@ func TestPackagesOfTheOperatingSystem(t *testing.T) {
 	}
 }
 
-// TestDistrolessWithoutDirectories: see noneSeen. That the generator has nothing of another Debian
+// TestDistrolessWithoutDirectories: see catalogLacksDebian. That the generator has nothing of another Debian
 // is no such case.
 func TestDistrolessWithoutDirectories(t *testing.T) {
 	inv := inventory("debian", pratique.Package{Name: "tzdata", Version: "2024a", Release: "0"})

@@ -103,8 +103,8 @@ func (a applications) differences() (all []pratique.Difference) {
 				if others[v] || others[""] || v == "" && len(others) > 0 {
 					continue
 				}
-				all = append(all, pratique.Difference{Type: n.ecosystem, Name: n.path, Version: v,
-					Only: side.only})
+				all = append(all, pratique.Difference{
+					Type: n.ecosystem, Name: n.path, Version: v, Only: side.only})
 			}
 		}
 	}

@@ -256,8 +256,8 @@ func describe(s Summary) string {
 			fmt.Fprintf(&b, "  because of %s: %s\n", r.Rule, r.Message)
 		}
 		if i.Commit != "" {
-			fmt.Fprintf(&b, "  commit %s\n\n    %s\n", i.Commit, strings.ReplaceAll(i.Message, "\n",
-				"\n    "))
+			fmt.Fprintf(&b, "  commit %s\n\n    %s\n", i.Commit,
+				strings.ReplaceAll(i.Message, "\n", "\n    "))
 		}
 	}
 	image := strings.TrimSuffix(s.Images[0].Ref, ":1.0.0") + "@" + s.Images[0].Digest.String()

@@ -139,8 +139,8 @@ func (s *Store) Close() error { return s.dir.Close() }
 // Bytes that do not match are Corrupt, and a layer that expands too far is Exhausted; neither
 // leaves anything behind. A store that is full of layers in use is Unavailable. Errors of open keep
 // their kind.
-func (s *Store) Get(ctx context.Context, want Descriptor, open func(context.Context) (io.ReadCloser,
-	error)) (Layer, func(), error) {
+func (s *Store) Get(ctx context.Context, want Descriptor,
+	open func(context.Context) (io.ReadCloser, error)) (Layer, func(), error) {
 	none := func() {}
 	if want.Digest.IsZero() || want.DiffID.IsZero() || !IsLayerType(want.MediaType) {
 		return Layer{}, none, pratique.Errorf(pratique.Invalid, opStore,
@@ -314,8 +314,8 @@ func (s *Store) verify(ctx context.Context, p *pinned, want Descriptor,
 	if err != nil {
 		return err
 	}
-	p.Value.Rules, p.Value.Entries, p.Value.Verified = rulesVersion, found.entries,
-		append(p.Value.Verified, form)
+	p.Value.Rules, p.Value.Entries = rulesVersion, found.entries
+	p.Value.Verified = append(p.Value.Verified, form)
 	return s.writeRecord(p)
 }
 

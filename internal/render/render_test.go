@@ -20,7 +20,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 var today = time.Date(2026, 9, 1, 12, 0, 0, 0, time.UTC)
 

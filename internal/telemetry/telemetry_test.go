@@ -21,7 +21,7 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-var update = flag.Bool("update", false, "write the golden file anew")
+var update = flag.Bool("update", false, "rewrite the golden file")
 
 // full is a service in which everything happened once.
 func full(t *testing.T) *Metrics {

@@ -79,8 +79,8 @@ type feed struct {
 func (f *feed) connect() (*nats.Conn, error) {
 	options := []nats.Option{
 		nats.Name("pratique " + f.Name), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1),
-		nats.ReconnectWait(500 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond,
-			time.Second),
+		nats.ReconnectWait(500 * time.Millisecond),
+		nats.ReconnectJitter(200*time.Millisecond, time.Second),
 		// A password may be wrong for a while, when it is changed. The library would give up.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {

@@ -94,8 +94,8 @@ func (s *sweep) wait(ctx context.Context, d time.Duration, cause error) error {
 	r := s.reconciler
 	until := r.config.Now().Add(d)
 	r.update(s.e, func(status *Status) {
-		status.State, status.RetryAt, status.Error = Waiting, until, pratique.Excerpt(cause.Error(),
-			maxError)
+		status.State, status.RetryAt = Waiting, until
+		status.Error = pratique.Excerpt(cause.Error(), maxError)
 	})
 	s.save(ctx)
 	if err := backoff.Sleep(ctx, d); err != nil {

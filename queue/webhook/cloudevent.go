@@ -37,8 +37,8 @@ var cloudEventTypes = []string{"application/json", structuredType, batchType}
 // readCloudEvents finds the mode in the content type, as the binding says. Otherwise attributes in
 // the header mean binary, and without any the body decides: it may come from NATS or from a file.
 // An unreadable event of a batch is a notification with an error, any other is an error.
-func readCloudEvents(h http.Header, body []byte, read func(cloudEvent) (Notification,
-	error)) ([]Notification, error) {
+func readCloudEvents(h http.Header, body []byte,
+	read func(cloudEvent) (Notification, error)) ([]Notification, error) {
 	contentType, _, _ := mime.ParseMediaType(h.Get("Content-Type"))
 	binary := isBinary(h)
 	list := contentType != structuredType && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("["))

@@ -42,8 +42,8 @@ func stampOf(img layers.Image, tool pratique.Tool) (stamp, error) {
 	if epoch := time.Unix(0, 0).UTC(); s.made.Before(epoch) || s.made.Year() > 9999 {
 		s.made = epoch
 	}
-	s.id = uuid.NewSHA1(uuid.NameSpaceURL, []byte(namespace+img.Subject.String()+"?"+tool.Name+"="+
-		tool.Version))
+	s.id = uuid.NewSHA1(uuid.NameSpaceURL,
+		[]byte(namespace+img.Subject.String()+"?"+tool.Name+"="+tool.Version))
 	return s, nil
 }
 

@@ -271,8 +271,9 @@ func (p *Projection) Update(database pratique.Digest, all []rescan.ImageResult, 
 				return err
 			}
 		}
-		r.Touched, r.Changed, r.NewlyAffected = r.Touched+len(all), r.Changed+changed,
-			r.NewlyAffected+affected
+		r.Touched += len(all)
+		r.Changed += changed
+		r.NewlyAffected += affected
 		return putProgress(tx, r)
 	})
 }

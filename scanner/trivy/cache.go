@@ -59,8 +59,8 @@ func (c *layerCache) trim(limit int) {
 }
 
 // MissingBlobs implements [cache.ArtifactCache].
-func (c *layerCache) MissingBlobs(_ context.Context, artifactID string, blobIDs []string) (bool,
-	[]string, error) {
+func (c *layerCache) MissingBlobs(_ context.Context, artifactID string,
+	blobIDs []string) (bool, []string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	_, known := c.artifact[artifactID]

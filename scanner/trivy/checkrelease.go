@@ -118,9 +118,10 @@ func familiesOf(id string) []string {
 		return []string{string(ftypes.SLEMicro)}
 	}
 	switch ftypes.OSType(id) {
-	case ftypes.ActiveState, ftypes.Alpine, ftypes.Azure, ftypes.Bottlerocket, ftypes.Chainguard, ftypes.CoreOS, ftypes.Debian, ftypes.Echo,
-		ftypes.Fedora, ftypes.MinimOS, ftypes.OpenSUSELeap, ftypes.OpenSUSETumbleweed, ftypes.Photon, ftypes.Rocky, ftypes.SLES,
-		ftypes.Ubuntu, ftypes.Wolfi:
+	case ftypes.ActiveState, ftypes.Alpine, ftypes.Azure, ftypes.Bottlerocket, ftypes.Chainguard,
+		ftypes.CoreOS, ftypes.Debian, ftypes.Echo, ftypes.Fedora, ftypes.MinimOS, ftypes.OpenSUSELeap,
+		ftypes.OpenSUSETumbleweed, ftypes.Photon, ftypes.Rocky, ftypes.SLES, ftypes.Ubuntu,
+		ftypes.Wolfi:
 		return []string{id}
 	default:
 		return nil

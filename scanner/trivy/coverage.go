@@ -93,8 +93,8 @@ func (db advisoryDB) distribution(os pratique.OS, covered pratique.OSCoverage,
 		if n == 0 {
 			return nil
 		}
-		return []pratique.Unmatched{{Class: l.Class, Type: l.Type, Path: l.Path, Packages: n,
-			Reason: reason}}
+		return []pratique.Unmatched{
+			{Class: l.Class, Type: l.Type, Path: l.Path, Packages: n, Reason: reason}}
 	}
 	all := len(l.Packages)
 	if !covered.Known {

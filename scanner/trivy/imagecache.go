@@ -56,8 +56,8 @@ func newImageCache(c *layerCache, h redactor, img layers.Image, t *tree,
 
 // MissingBlobs implements [cache.ArtifactCache]. The keys are those of the image's layers, in
 // order.
-func (v *imageCache) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool,
-	[]string, error) {
+func (v *imageCache) MissingBlobs(ctx context.Context, artifactID string,
+	keys []string) (bool, []string, error) {
 	v.keys = keys
 	for i, key := range keys {
 		if i < len(v.layers) {
@@ -174,8 +174,8 @@ func (l linkedCache) PutBlob(_ context.Context, key string, info ftypes.BlobInfo
 type withoutConfig struct{ *imageCache }
 
 // MissingBlobs implements [cache.ArtifactCache].
-func (l withoutConfig) MissingBlobs(ctx context.Context, artifactID string, keys []string) (bool,
-	[]string, error) {
+func (l withoutConfig) MissingBlobs(ctx context.Context, artifactID string,
+	keys []string) (bool, []string, error) {
 	_, missing, err := l.imageCache.MissingBlobs(ctx, artifactID, keys)
 	return false, missing, err
 }

@@ -22,9 +22,8 @@ import (
 // of all others. But that is only a file in the image: one that names a repository of another
 // release, or of additional packages only, would hide the advisories of the release itself.
 
-// The tables of the database about Red Hat's products.
+// The bucket of the database about Red Hat's products, and the tables in it.
 const (
-	// The tables about Red Hat's products.
 	redHatProducts     = "Red Hat CPE"
 	redHatRepositories = "repository"
 	redHatBuilds       = "nvr"

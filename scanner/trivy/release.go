@@ -143,8 +143,8 @@ func amazonRelease(name string) string {
 // times.
 func (r release) endOfLife(ctx context.Context) (first time.Time) {
 	// Trivy uses the years 3000 and 9999 if the end is not announced.
-	begin, never := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2900, 1, 1, 0, 0, 0, 0,
-		time.UTC)
+	begin := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
+	never := time.Date(2900, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, v := range r.versions {
 		supported := func(at time.Time) bool {
 			return r.driver.IsSupportedVersion(clock.With(ctx, at), r.family, v)

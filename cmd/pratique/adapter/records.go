@@ -12,7 +12,7 @@ import (
 // Deployed finds the images that have been deployed.
 type Deployed struct{ Index *index.Index }
 
-// Deployed implements [pipeline.Records].
+// Deployed implements [deploying.Records].
 func (d Deployed) Deployed(ctx context.Context, visit func(pratique.Record) error) error {
 	q := index.Query{Limit: index.MaxLimit}
 	for {

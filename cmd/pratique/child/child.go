@@ -88,8 +88,8 @@ func New() *cobra.Command {
 
 // generators are the one that makes SBOMs, and the one that checks it; nil if there is nothing to
 // check. They build the license scanner, before the first image comes.
-func generators(ctx context.Context, trees *filetree.Cache, fullOnly bool) (generator,
-	full sbom.Generator, err error) {
+func generators(ctx context.Context, trees *filetree.Cache,
+	fullOnly bool) (generator, full sbom.Generator, err error) {
 	plain, err := syft.New(trees)
 	if err != nil {
 		return nil, nil, err

@@ -177,7 +177,7 @@ func (l *giteaLine) checkDeployed(digest pratique.Digest) {
 	}
 }
 
-// checkHistory reads what Gitea noted of its deliveries: the pushes of tags were taken in, and
+// checkHistory reads what Gitea noted of its deliveries: the pushes of tags were accepted, and
 // nothing else was. The service's own signatures and attestations are among the rest.
 func (l *giteaLine) checkHistory(pushed map[string]int) {
 	l.t.Helper()

@@ -65,7 +65,7 @@ func (l *line) awaitEmptyQueues() {
 }
 
 // TestCancelAndRequeue: a push that waits for a database is canceled, and is not done when the
-// database comes; then it is taken in anew.
+// database comes; then it is requeued.
 func TestCancelAndRequeue(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{noDB: true})
@@ -169,8 +169,8 @@ func TestDeadLetters(t *testing.T) {
 	}
 }
 
-// TestDeadLetterOfAWebhook fails before anything but its failure is on record, and can be taken in
-// anew all the same.
+// TestDeadLetterOfAWebhook fails before anything but its failure is on record, and can be requeued
+// all the same.
 func TestDeadLetterOfAWebhook(t *testing.T) {
 	t.Parallel()
 	l := newLine(t, lineOptions{})

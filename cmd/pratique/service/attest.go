@@ -52,8 +52,8 @@ func openAttest(ctx context.Context, s *Shared, conf config.Config, registries *
 	if a.policy, err = policy.Load(ctx, settings.Policy(conf.Policy)); err != nil {
 		return nil, err
 	}
-	private, passphrase, public := conf.Signing.Key.Value(), conf.Signing.Passphrase.Value(),
-		settings.PublicKeys(conf.Signing)
+	private, passphrase := conf.Signing.Key.Value(), conf.Signing.Passphrase.Value()
+	public := settings.PublicKeys(conf.Signing)
 	if conf.Signing.Key.IsZero() {
 		own, err := keyfile.Own(s.path(ownKeys))
 		if err != nil {
@@ -80,7 +80,7 @@ func openAttest(ctx context.Context, s *Shared, conf config.Config, registries *
 		Policy: adapter.Rules{Policy: a.policy}, Signer: a.signer, Verifier: verifier, Store: store,
 		Attestations: verify.NewReader(store, verifier), VerifierID: verifierID(s, conf),
 		Version: settings.Version(),
-		// A summary is made anew well before the gate would find it too old.
+		// A summary is signed again well before the gate would find it too old.
 		Refresh: maxVerdictAge(conf) / 2,
 	}
 	return a, nil

@@ -27,9 +27,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// mostCrashes is how many processes may die of one image, children or this one, without anybody
+// maxCrashes is how many processes may die of one image, children or this one, without anybody
 // knowing why.
-const mostCrashes = 2
+const maxCrashes = 2
 
 // Inspect finds what is in images, and again when a database changes. It keeps the databases, and
 // what it has to remember: layers, analyses, and the inventory. Its children parse; only they touch
@@ -114,8 +114,8 @@ func (i *Inspect) openPools(context.Context) error {
 		Confinement:  settings.Confinement(c.Confinement),
 	}
 	parsing := common
-	parsing.Command, parsing.Readable, parsing.Analyses = child.Command(binary, c), i.Readable(),
-		adapter.Analyses{Store: i.analyses}
+	parsing.Command, parsing.Readable = child.Command(binary, c), i.Readable()
+	parsing.Analyses = adapter.Analyses{Store: i.analyses}
 	parsing.Java, parsing.Domain = i.currentJava(), settings.Isolation(c.Isolation)
 	parsing.Shadow = func(of pratique.Subject) bool { return sample.Has(of.Digest) }
 	if i.Parsers, err = inspector.New(parsing); err != nil {
@@ -123,8 +123,8 @@ func (i *Inspect) openPools(context.Context) error {
 	}
 	i.onClose(i.Parsers.Close)
 	matching := common
-	matching.Command, matching.Readable = append(child.Command(binary, config.Inspect{}), "--"+
-		child.MatchFlag), i.databaseDirs()
+	matching.Command = append(child.Command(binary, config.Inspect{}), "--"+child.MatchFlag)
+	matching.Readable = i.databaseDirs()
 	matching.MatchOnly, matching.Warm = true, 1
 	if i.Matchers, err = inspector.New(matching); err != nil {
 		return err
@@ -166,7 +166,7 @@ func (i *Inspect) follow(ctx context.Context) error {
 }
 
 // notReady waits for a vulnerability database to match against, and for the inventory to have read
-// the ledger: until then pushes are taken in and wait.
+// the ledger: until then pushes are accepted and wait.
 func (i *Inspect) notReady(ctx context.Context) string {
 	if _, err := i.Database.Current(); err != nil { // the log says why; this is for everybody
 		return "waiting for the vulnerability database"
@@ -179,7 +179,7 @@ func (i *Inspect) work() queue.Work {
 		func(w pipeline.Work) time.Duration {
 			return i.registry.Paused(repositoryOf(w))
 		})
-	work.MaxCrashes = cmp.Or(i.options.Crashes, mostCrashes)
+	work.MaxCrashes = cmp.Or(i.options.Crashes, maxCrashes)
 	work.Handle = oneAgain(i.stage.Handle)
 	return work
 }

@@ -135,12 +135,12 @@ func (q *Query) attestedAt(subject pratique.Subject) (time.Time, error) {
 // deployed finds the images that have been deployed.
 func (q *Query) deployed() deploying.Records { return adapter.Deployed{Index: q.index} }
 
-// mostDenials bounds what is counted for one scrape.
-const mostDenials = 10_000
+// maxDenials bounds what is counted for one scrape.
+const maxDenials = 10_000
 
 // denialFigures are the denials that no registry shows.
 func (q *Query) denialFigures(context.Context) (telemetry.Denials, error) {
-	all, _, err := q.index.Denials(pratique.Subject{}, mostDenials)
+	all, _, err := q.index.Denials(pratique.Subject{}, maxDenials)
 	if err != nil {
 		return telemetry.Denials{}, err
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/pratique-dev/pratique/queue/webhook"
 )
 
-// Receive takes pushes in: from webhooks, from feeds, and by sweeps over tags. Only it has the
+// Receive accepts pushes: from webhooks, from feeds, and by sweeps over tags. Only it has the
 // senders' secrets.
 type Receive struct {
 	*Shared
@@ -79,7 +79,7 @@ func openReceive(ctx context.Context, s *Shared, conf config.Config, registries 
 	return r, err
 }
 
-// run takes pushes in until ctx ends.
+// run accepts pushes until ctx ends.
 func (r *Receive) run(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error {
@@ -93,14 +93,13 @@ func (r *Receive) run(ctx context.Context) error {
 	return all.Wait()
 }
 
-// publish takes in pushes that the service found out about by itself, as if a sender had reported
-// them.
+// publish accepts pushes that the service found by itself, as if a sender had reported them.
 func (r *Receive) publish(ctx context.Context, events []pratique.Event) error {
 	_, err := r.outbox.Publish(ctx, events)
 	return err
 }
 
-// listenFeeds takes in the events that senders publish on NATS servers of their own.
+// listenFeeds receives the events that senders publish on NATS servers of their own.
 func (r *Receive) listenFeeds(ctx context.Context) error {
 	feeds, ctx := errgroup.WithContext(ctx)
 	for _, sender := range r.receivers {
@@ -141,17 +140,17 @@ func (r *Receive) sweepFigures(context.Context) ([]telemetry.Repository, error) 
 	return all, nil
 }
 
-// mostTold bounds the drops of one request that a fact names; mostKept the body that is kept beside
+// maxDrops bounds the drops of one request that a fact names; maxBody the body that is kept beside
 // it.
 const (
-	mostTold = 20
-	mostKept = 256 << 10
+	maxDrops = 20
+	maxBody  = 256 << 10
 )
 
 // dropped records what a sender was told to forget, in one fact for a request, and keeps its body:
 // somebody may want to see what was sent, or send it again.
 func (r *Receive) dropped(ctx context.Context, refusal webhook.Refusal) error {
-	var told []string
+	var named []string
 	for _, d := range refusal.Drops {
 		r.log.LogAttrs(ctx, slog.LevelWarn, "notification dropped",
 			slog.String("receiver", refusal.Receiver),
@@ -162,24 +161,24 @@ func (r *Receive) dropped(ctx context.Context, refusal webhook.Refusal) error {
 			// or a mistake
 			continue
 		}
-		told = append(told, d.Reason+": "+d.Detail)
+		named = append(named, d.Reason+": "+d.Detail)
 	}
-	if len(told) == 0 {
+	if len(named) == 0 {
 		return nil
 	}
-	if more := len(told) - mostTold; more > 0 {
-		told = append(told[:mostTold], fmt.Sprintf("and %d more", more))
+	if more := len(named) - maxDrops; more > 0 {
+		named = append(named[:maxDrops], fmt.Sprintf("and %d more", more))
 	}
 	body := "no body"
-	if len(refusal.Body) > 0 && len(refusal.Body) <= mostKept {
+	if len(refusal.Body) > 0 && len(refusal.Body) <= maxBody {
 		digest, err := r.Documents.Put(ctx, refusal.Body)
 		if err != nil {
 			return err
 		}
 		body = "body " + digest.String()
 	}
-	told = append(told, body)
-	message := strings.Join(told, "; ")
+	named = append(named, body)
+	message := strings.Join(named, "; ")
 	_, err := r.Ledger.For(pratique.RoleReceive).Append(ctx, pratique.Fact{
 		At: r.now().UTC(), By: "receive@" + r.instance,
 		Event: pratique.EventID(refusal.Receiver, pratique.ImageRef{}, message),

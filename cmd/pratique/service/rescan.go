@@ -85,8 +85,8 @@ func (i *Inspect) keptDatabase() []pratique.Digest {
 	return []pratique.Digest{r.To.Digest}
 }
 
-// mostAside bounds the images that the status names; a metric counts all.
-const mostAside = 20
+// maxSetAside bounds the images that the status names; a metric counts all.
+const maxSetAside = 20
 
 // aboutRescan is the rescanning for the service's status.
 func (i *Inspect) aboutRescan() *api.Rescan {
@@ -95,7 +95,7 @@ func (i *Inspect) aboutRescan() *api.Rescan {
 		return nil
 	}
 	out := &api.Rescan{Rescan: r}
-	out.Aside, _ = i.Inventory.Aside(mostAside) // the counts are there
+	out.Aside, _ = i.Inventory.Aside(maxSetAside) // the counts are there
 	return out
 }
 

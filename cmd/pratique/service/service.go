@@ -36,7 +36,7 @@ const StopGrace = 28 * time.Second
 type Options struct {
 	// Edge is called at every point where a crash could leave something half done.
 	Edge func(point string)
-	// Queue shortens waits, Crashes replaces mostCrashes.
+	// Queue shortens waits, Crashes replaces maxCrashes.
 	Queue   queue.Config
 	Crashes int
 	// WakeInterval replaces the constant.
@@ -197,7 +197,7 @@ func (s *Service) handler() (http.Handler, error) {
 	return mux, nil
 }
 
-// watch has the figures read at each scrape.
+// watch has the metrics read at each scrape.
 func (s *Service) watch() error {
 	return s.metrics.Watch(telemetry.Sources{
 		Outbox: func(context.Context) (pratique.OutboxFigures, error) {

@@ -22,7 +22,7 @@ import (
 	"github.com/pratique-dev/pratique/queue"
 )
 
-// Shared is what all roles are given: queue, ledger, documents, the data directory, log, figures
+// Shared is what all roles are given: queue, ledger, documents, the data directory, log, metrics
 // and clock.
 type Shared struct {
 	Broker    *queue.Broker
@@ -162,7 +162,7 @@ type stage interface {
 }
 
 // work fits a stage to the queue and logs its failures. Work waits in the queue for as long as hold
-// says: every stage reads the registry, the gate too, and a registry may have to be left in peace.
+// says: every stage reads the registry, the gate too, and a registry may be paused.
 func (s *Shared) work(name pratique.Stage, workers int, does stage,
 	hold func(pipeline.Work) time.Duration) queue.Work {
 	return queue.Work{

@@ -22,7 +22,7 @@ const (
 	DefaultTimeout       = 10 * time.Minute
 	defaultDBInterval    = 6 * time.Hour
 	defaultDBAge         = 72 * time.Hour
-	mostDefaultWorkers   = 4
+	maxDefaultWorkers    = 4
 )
 
 // WithDefaults fills in what the configuration leaves out and more than one part reads.
@@ -33,7 +33,7 @@ func WithDefaults(c config.Config) config.Config {
 	if c.Listen == "" {
 		c.Listen = DefaultListen
 	}
-	c.Workers.Inspect = cmp.Or(c.Workers.Inspect, min(runtime.NumCPU(), mostDefaultWorkers))
+	c.Workers.Inspect = cmp.Or(c.Workers.Inspect, min(runtime.NumCPU(), maxDefaultWorkers))
 	c.Workers.Attest = cmp.Or(c.Workers.Attest, c.Workers.Inspect)
 	if len(c.Database.Sources) == 0 {
 		c.Database.Sources = []string{"mirror.gcr.io/aquasec/trivy-db:2",

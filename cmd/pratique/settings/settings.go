@@ -61,8 +61,8 @@ func mirrors(all []config.Registry) []database.Host {
 	var hosts []database.Host
 	for _, r := range all {
 		hosts = append(hosts, database.Host{
-			Name: r.Host, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP, TLS: r.PlainHTTP != nil &&
-				!*r.PlainHTTP,
+			Name: r.Host, PlainHTTP: r.PlainHTTP != nil && *r.PlainHTTP,
+			TLS:      r.PlainHTTP != nil && !*r.PlainHTTP,
 			Username: r.Username, Password: r.Password.Text(), CA: r.CA.Value(),
 		})
 	}
@@ -170,8 +170,8 @@ func Reconcile(c config.Config) (reconcile.Config, error) {
 		if err != nil {
 			return out, err
 		}
-		out.Repositories = append(out.Repositories, reconcile.Repository{Repository: repo,
-			Tags: sweep.Tags})
+		out.Repositories = append(out.Repositories,
+			reconcile.Repository{Repository: repo, Tags: sweep.Tags})
 		if n := c.Reconcile.RequestsPerMinute; n > 0 {
 			out.RequestsPerMinute[repo.Registry] = n
 		}

@@ -105,9 +105,8 @@ func compare(t pratique.TargetPlaces, i image, images []image) comparison {
 	}
 	for _, p := range t.Places {
 		switch {
-		case naming[p.Path] &&
-			p.Digest.IsZero(), p.Digest == i.Subject.Digest, !i.hasTagFor(p), holdsMovedTag(t, p, i,
-			images):
+		case p.Digest == i.Subject.Digest, p.Digest.IsZero() && naming[p.Path], !i.hasTagFor(p),
+			holdsMovedTag(t, p, i, images): // it names the image, or rightly another one
 		case !p.Digest.IsZero(), written[p.Path]:
 			c.conflicting = append(c.conflicting, p)
 		}
@@ -160,9 +159,8 @@ func correction(t pratique.TargetPlaces, i image, images []image) pratique.Body 
 		return driftedFact(t, c, images)
 	case drifted && c.place != nil && c.holds():
 		return &pratique.Commit{
-			Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tag: pratique.Excerpt(c.place.Tag,
-				maxField),
-			ID: c.place.Since, At: c.place.SinceAt,
+			Target: t.Target, Remote: t.Remote, Branch: t.Branch,
+			Tag: pratique.Excerpt(c.place.Tag, maxField), ID: c.place.Since, At: c.place.SinceAt,
 		}
 	}
 	return nil

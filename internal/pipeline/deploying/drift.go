@@ -60,8 +60,8 @@ func (d *Drift) Check(ctx context.Context) (recorded int, err error) {
 		}
 		for _, t := range targets {
 			if t.Failure != "" {
-				failed = append(failed, pratique.Errorf(pratique.Unavailable, "read target "+
-					t.Target, "%s", t.Failure))
+				failed = append(failed,
+					pratique.Errorf(pratique.Unavailable, "read target "+t.Target, "%s", t.Failure))
 				continue
 			}
 			n, err := d.compare(ctx, t, images[t.Repository])

@@ -86,9 +86,8 @@ func (g *Generator) Generate(ctx context.Context, img layers.Image) (sbom.Docume
 	var all errgroup.Group
 	all.Go(func() (err error) {
 		docs, err = g.full.Write(img, plain.Catalog{
-			SBOM: found.whole, Packages: func() []pkg.Package {
-				return found.packages
-			}, Model: found.model,
+			SBOM: found.whole, Model: found.model,
+			Packages: func() []pkg.Package { return found.packages },
 		})
 		return err
 	})
@@ -222,9 +221,9 @@ func (g *Generator) onBase(ctx context.Context, low *base, img layers.Image) (_ 
 	}
 	view := &upperResolver{Resolver: resolver, base: low, added: added, layers: ids,
 		trace: newTrace(), baseline: g.baseline}
-	above, err := g.full.Catalog(ctx, wrappedSource{Source: src, wrap: func(file.Resolver) file.Resolver {
-		return view
-	}, description: &about.Description}, g.config)
+	wrapped := wrappedSource{Source: src, description: &about.Description,
+		wrap: func(file.Resolver) file.Resolver { return view }}
+	above, err := g.full.Catalog(ctx, wrapped, g.config)
 	if why := view.refused(); why != "" {
 		return result{}, "it asks for " + why, nil
 	}

@@ -199,8 +199,8 @@ func untarLayout(file, dir string, maxBytes int64) (found bool, err error) {
 const refName = "org.opencontainers.image.ref.name"
 
 // fromLayout unpacks the database of an OCI layout. It checks every digest.
-func (k Kind) fromLayout(layout fs.FS, ref, dir string, maxBytes int64) (unpacked,
-	[]pratique.Digest, error) {
+func (k Kind) fromLayout(layout fs.FS, ref, dir string,
+	maxBytes int64) (unpacked, []pratique.Digest, error) {
 	op := k.op("import")
 	raw, err := readBounded(layout, "index.json")
 	if err != nil {

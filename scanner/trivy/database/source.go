@@ -99,8 +99,8 @@ func (s *Store) login(ctx context.Context, ref name.Reference) (http.RoundTrippe
 	if err != nil {
 		return nil, err
 	}
-	patient := transport.NewRetry(transport.NewUserAgent(recordingTransport{s.retryAfter, direct},
-		"pratique"),
+	patient := transport.NewRetry(
+		transport.NewUserAgent(recordingTransport{s.retryAfter, direct}, "pratique"),
 		transport.WithRetryBackoff(remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Steps: 2}),
 		transport.WithRetryStatusCodes(http.StatusBadGateway, http.StatusGatewayTimeout),
 	)

@@ -183,8 +183,8 @@ func (s *Store) install(tmp string, got unpacked, from origin) (bool, error) {
 	}
 	if old := s.inUse(); old != nil {
 		if old.Database.Digest == got.digest {
-			return false, pratique.Wrap(pratique.Unavailable, op, "", s.addManifests(from.manifests,
-				meta))
+			return false, pratique.Wrap(pratique.Unavailable, op, "",
+				s.addManifests(from.manifests, meta))
 		}
 		if meta.UpdatedAt.Before(old.Database.UpdatedAt) && !from.force {
 			return false, pratique.Errorf(pratique.Stale, op,

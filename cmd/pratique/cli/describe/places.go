@@ -10,8 +10,8 @@ import (
 	"github.com/pratique-dev/pratique/internal/display"
 )
 
-// mostPlaces bounds what is printed of one target; --json and the API have more.
-const mostPlaces = 20
+// maxPlaces bounds what is printed of one target; --json and the API have more.
+const maxPlaces = 20
 
 // places says of each target what it holds now.
 func places(b *strings.Builder, git *api.ImagePlaces) {
@@ -34,8 +34,8 @@ func places(b *strings.Builder, git *api.ImagePlaces) {
 			fmt.Fprintf(b, "    last known, at %s:\n", words.Stamp(*t.ObservedAt))
 		}
 		for i, p := range t.Places {
-			if i == mostPlaces {
-				fmt.Fprintf(b, "    … and %d more places\n", t.Count-mostPlaces)
+			if i == maxPlaces {
+				fmt.Fprintf(b, "    … and %d more places\n", t.Count-maxPlaces)
 				break
 			}
 			writePlace(b, p)

@@ -269,11 +269,11 @@ func (s *localScan) openTemp() error {
 }
 
 // image inspects, matches and evaluates one platform image.
-func (s *localScan) image(ctx context.Context, subject pratique.Subject) (render.Image,
-	inspector.Result, error) {
+func (s *localScan) image(ctx context.Context,
+	subject pratique.Subject) (render.Image, inspector.Result, error) {
 	s.progress.Step("fetching " + subject.Digest.String())
-	img, release, err := s.layers.Image(ctx, counting{Client: s.registry, progress: s.progress,
-		total: &transfer{}}, subject)
+	source := counting{Client: s.registry, progress: s.progress, total: &transfer{}}
+	img, release, err := s.layers.Image(ctx, source, subject)
 	if err != nil {
 		return render.Image{}, inspector.Result{}, err
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // Operator fits the queues and the intake to the API. Refused are the events that the queue will
-// never take, Paused says how long a registry is left in peace.
+// never take, Paused says for how long a registry is paused.
 type Operator struct {
 	Broker  *queue.Broker
 	Intake  *pipeline.Intake
@@ -21,11 +21,11 @@ type Operator struct {
 	Paused  func(pratique.Repository) time.Duration
 }
 
-// mostLooked bounds the jobs that are looked at for one answer: each costs a request to NATS, and
+// maxLooked bounds the jobs that are looked at for one answer: each costs a request to NATS, and
 // an outage may leave hundreds of thousands. findTime bounds the search for one of them.
 const (
-	mostLooked = 10_000
-	findTime   = 20 * time.Second
+	maxLooked = 10_000
+	findTime  = 20 * time.Second
 )
 
 // Jobs implements [api.Operator].
@@ -43,7 +43,7 @@ func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 		if err != nil {
 			return nil, false, nil, err
 		}
-		if looked++; len(queued) == limit || looked > mostLooked {
+		if looked++; len(queued) == limit || looked > maxLooked {
 			more = true
 			break
 		}
@@ -60,7 +60,7 @@ func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 		if w, err := pipeline.DecodeWork(q.Job.Body); err == nil {
 			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
 			if wait := o.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
-				j.Reason = "the registry is left in peace for another " + wait.Round(time.Second).String()
+				j.Reason = "the registry is paused for another " + wait.Round(time.Second).String()
 			}
 		}
 		queued = append(queued, j)
