@@ -194,7 +194,7 @@ func result(img Image, f pratique.Finding, rule int, seen map[string]int) sarifR
 	message := fmt.Sprintf("%s %s has %s (%s)", display.Line(f.Package), display.Line(f.Installed),
 		f.ID, f.Severity)
 	if f.Fixed != "" {
-		message += ", mended in " + display.Line(f.Fixed)
+		message += ", fixed in " + display.Line(f.Fixed)
 	}
 	if f.Title != "" {
 		message += ": " + display.Line(f.Title)

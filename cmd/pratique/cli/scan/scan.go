@@ -107,7 +107,7 @@ Exit status:
 	flags.StringVar(&f.failOn, "fail-on", "",
 		"exit with 1 on a finding of this severity or a graver one: CRITICAL, HIGH, MEDIUM, LOW, UNKNOWN")
 	flags.BoolVar(&f.fixable, "only-fixable", false,
-		"--fail-on spares vulnerabilities that no version mends")
+		"--fail-on spares vulnerabilities that no version fixes")
 	flags.BoolVar(&f.evaluate, "policy", false, "also ask the policy of --config, or the shipped one")
 	flags.BoolVar(&f.quiet, "quiet", false, "show no progress")
 	return cmd

@@ -13,7 +13,7 @@ import (
 )
 
 // Operator fits the queues and the intake to the API. Refused are the events that the queue will
-// never take, Paused says how long a registry is left in peace.
+// never take, Paused says how long a registry is paused.
 type Operator struct {
 	Broker  *queue.Broker
 	Intake  *pipeline.Intake
@@ -60,7 +60,7 @@ func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 		if w, err := pipeline.DecodeWork(q.Job.Body); err == nil {
 			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
 			if wait := o.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
-				j.Reason = "the registry is left in peace for another " + wait.Round(time.Second).String()
+				j.Reason = "the registry is paused for another " + wait.Round(time.Second).String()
 			}
 		}
 		queued = append(queued, j)
