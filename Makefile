@@ -38,7 +38,7 @@ test: hint-test $(COSIGN) ## all quick tests
 	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) run ./internal/testenv/testprogress -timeout 30m ./...
 
 hint-test:
-	@echo "About five minutes on two idle cores with everything built, and about ten more the first time. 1 of 3: $(COSIGN), whose word some tests take"
+	@echo "About five minutes on two cores with everything built, and about ten more the first time. 1 of 3: $(COSIGN), whose word some tests take"
 
 $(COSIGN): go.mod
 	@mkdir -p $(BIN)

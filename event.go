@@ -54,8 +54,8 @@ type Event struct {
 	ReceivedAt time.Time `json:"receivedAt"`
 }
 
-// SourceSubmission is the source of submissions. Other sources are receivers, sweeps, and the service
-// itself, which has images evaluated again after a rescan or a denial.
+// SourceSubmission is the source of submissions. Other sources are receivers, sweeps, and the
+// service itself, which has images evaluated again after a rescan or a denial.
 const SourceSubmission = "submission"
 
 // EventID derives the id of an event from its source, its ref, and the sender's own id of the

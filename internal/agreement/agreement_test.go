@@ -134,8 +134,8 @@ func TestPackagesOfTheOperatingSystem(t *testing.T) {
 	}
 }
 
-// TestDistrolessWithoutDirectories: see catalogLacksDebian. That the generator has nothing of another Debian
-// is no such case.
+// TestDistrolessWithoutDirectories: see catalogLacksDebian. That the generator has nothing of
+// another Debian is no such case.
 func TestDistrolessWithoutDirectories(t *testing.T) {
 	inv := inventory("debian", pratique.Package{Name: "tzdata", Version: "2024a", Release: "0"})
 	if c, err := Compare(inv, nil, false); pratique.KindOf(err) != pratique.Corrupt {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -164,8 +165,8 @@ func (r *receiver) admit(req *http.Request) (int, string) {
 	case req.Header.Get("Content-Encoding") != "":
 		return http.StatusUnsupportedMediaType, "send the body without a content encoding"
 	case !r.format.accepts(req.Header.Get("Content-Type")):
-		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type is not one of %s: %v",
-			r.Format, r.format.contentTypes)
+		return http.StatusUnsupportedMediaType, fmt.Sprintf("the content type is not one of %s: %s",
+			r.Format, strings.Join(r.format.contentTypes, ", "))
 	}
 	return 0, ""
 }

@@ -4,6 +4,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -37,6 +38,8 @@ func New() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "pratique",
 		Short: "Let only inspected images into the GitOps config repository",
+		Args:  verb.Known,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Long: `Pratique inspects every image that is pushed to a registry, writes signed SBOMs, findings and a verdict
 beside it, and commits the digest to the GitOps config repository only if the policy allows it.
 
@@ -52,6 +55,9 @@ Start here:
 		SilenceErrors: true,
 		Version:       settings.Version(),
 	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
 	// Whatever a verb prints may come from an image, a registry or a repository.
 	root.SetOut(display.Text(os.Stdout))
 	root.SetErr(display.Text(os.Stderr))

@@ -17,7 +17,7 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	block := regexp.MustCompile("(?s)```yaml\n# before: ([^\n]+)\n(.*?)```\n\n```yaml\n# after\n(.*?)```\n")
+	block := regexp.MustCompile("(?s)```[a-z]+\n# before: ([^\n]+)\n(.*?)```\n\n```[a-z]+\n# after\n(.*?)```\n")
 	examples := block.FindAllStringSubmatch(string(page), -1)
 	if len(examples) < 5 || len(examples) != strings.Count(string(page), "# before:") {
 		t.Fatalf("%d examples, %d that begin", len(examples), strings.Count(string(page), "# before:"))

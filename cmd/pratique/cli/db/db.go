@@ -29,8 +29,8 @@ type flags struct {
 func New() *cobra.Command {
 	group := verb.NewGroup("db", "Look at, update or import the vulnerability database")
 	group.Long = `Every process of a machine reads the databases in dataDir, and one keeps them up to date: the running service, or else
-one of these verbs. While the service runs they leave their wish in a folder of dataDir, which it looks into twice a
-second, and wait for its answer; so they have to run as the same user, and need no token.`
+one of these verbs. While the service runs they leave a request in a folder of dataDir, which it looks into twice a
+second, and wait for its response; so they have to run as the same user, and need no token.`
 	var f flags
 	group.PersistentFlags().StringVarP(&f.file, "config", "c", "",
 		"configuration file, for dataDir, database and registries")
@@ -76,7 +76,7 @@ func newUpdate(f *flags) *cobra.Command {
 they say: before the next database is due, or within database.interval of the last look, this does nothing, so it may
 stand in a crontab. --force asks all the same, but for a source that said when to come back.
 
-An interrupted download is gone on with the next time. Whatever fails, the database in use stays in use.
+An interrupted download is resumed the next time. Whatever fails, the database in use stays in use.
 
 Exit status:
   0  the newest database is in use, or it is too early to ask
@@ -119,7 +119,7 @@ Set database.offline: true in the configuration, so that no source is asked.
 Exit status:
   0  it is in use
   1  it was refused: damaged, not a database, or older than the one in use
-  2  it could not be taken: no disk space, no answer of the service`,
+  2  it could not be taken: no disk space, no response of the service`,
 		Example: `  # where there is a network
   oras pull ghcr.io/aquasecurity/trivy-db:2
   # where there is none

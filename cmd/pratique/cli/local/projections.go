@@ -1,12 +1,15 @@
 package local
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/index"
 	"github.com/pratique-dev/pratique/cmd/pratique/cli/verb"
 	"github.com/pratique-dev/pratique/cmd/pratique/settings"
@@ -45,6 +48,17 @@ func NewProjections() *cobra.Command {
 	return group
 }
 
+// explain says what to do about a projection that cannot be opened.
+func explain(err error) error {
+	switch {
+	case pratique.KindOf(err) == pratique.Conflict:
+		return fmt.Errorf("%w: stop the service first", err)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: --config says where dataDir is, and pratique serve makes the file", err)
+	}
+	return err
+}
+
 func newProjectionsCheck(path func(name string) (string, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:     "check",
@@ -59,7 +73,7 @@ func newProjectionsCheck(path func(name string) (string, error)) *cobra.Command 
 			}
 			stats, problems, err := index.Check(file)
 			if err != nil {
-				return err
+				return explain(err)
 			}
 			out := cmd.OutOrStdout()
 			for _, p := range problems {
@@ -102,7 +116,7 @@ known images with the database in use.`,
 					return err
 				}
 				if err := p.remove(file); err != nil {
-					return err
+					return explain(err)
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s is removed\n", file)
 			}

@@ -135,7 +135,7 @@ func NewCancel() *cobra.Command {
 and what signs or commits stops at the next point at which nothing is half done. What is signed or committed by then
 stays. A commit that is being written at that moment wins: the event ends as deployed.
 
-Canceling twice is canceling once. What is over cannot be canceled. To queue it again: pratique requeue.
+Canceling twice is canceling once. What has ended cannot be canceled. To queue it again: pratique requeue.
 
 The token is taken from the environment variable PRATIQUE_TOKEN, and needs operate: true. Its name is on record as the
 one who canceled.
@@ -176,8 +176,8 @@ func NewRequeue() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "requeue EVENT… | --all-failed",
 		Short: "Queue work again that failed or was canceled",
-		Long: `Queues the work for events that ended as failed or canceled again, behind the pushes. Each gets a new event that names
-the old one, and keeps the time of its push, so that it does not overtake what was pushed since. Requeuing twice is
+		Long: `Queues the work for events that ended as failed or canceled again, behind the pushes. Each gets a new event that names the
+old one, and keeps the time of its push, so that it does not overtake what was pushed since. Requeuing twice is
 requeuing once. To have an image evaluated again that was allowed or denied: pratique submit.
 
 The token is taken from the environment variable PRATIQUE_TOKEN, and needs operate: true.`,

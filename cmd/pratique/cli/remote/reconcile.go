@@ -34,7 +34,7 @@ func NewReconcile() *cobra.Command {
 		Use:   "reconcile [REPOSITORY…]",
 		Short: "Look now for pushes that no webhook reported",
 		Long: `Asks the service to sweep the repositories, or all that its configuration has under reconcile: it lists their tags, asks
-the registry what each names, and publishes what is new. Shows how far that has come, and ends when it is done.
+the registry what each names, and accepts what is new. Shows how far that has come, and ends when it is done.
 An interrupted command leaves the sweep running.
 
 A sweep does not know when a tag was pushed, or whether it was meant to go anywhere. What it finds is evaluated and

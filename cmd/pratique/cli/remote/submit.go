@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -188,13 +189,17 @@ func statusOf(s api.Submission) error {
 	}
 }
 
-// explainDenied says what to do about a token that is missing, not known or not enough. need is
-// what it should have; what else it lacks, the service has said.
+// explainDenied says what to do about a token that is missing, not known or not enough, and about a
+// service that is not there. need is what the token should have; what else it lacks, the service
+// has said.
 func explainDenied(err error, need string) error {
 	if need != "" {
 		need = ", which needs " + need
 	}
+	var network *net.OpError
 	switch {
+	case errors.As(err, &network) && network.Op == "dial":
+		return fmt.Errorf("%w\nis the service running there? --server or PRATIQUE_URL names another address", err)
 	case pratique.KindOf(err) != pratique.Denied:
 		return err
 	case !errors.Is(err, client.ErrUnauthorized):

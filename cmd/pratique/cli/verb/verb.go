@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -75,13 +76,21 @@ func OneArg(what string) cobra.PositionalArgs {
 // and end with 0, which a pipeline takes for success.
 func NewGroup(use, short string) *cobra.Command {
 	return &cobra.Command{
-		Use: use, Short: short, Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			return fmt.Errorf("unknown command %q for %q; see %s --help", args[0],
-				cmd.CommandPath(), cmd.CommandPath())
-		},
+		Use: use, Short: short, Args: Known,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+}
+
+// Known refuses what is left of a command line when no verb below has taken it.
+func Known(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	meant := ""
+	cmd.SuggestionsMinimumDistance = 2
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		meant = " (did you mean " + strings.Join(near, " or ") + "?)"
+	}
+	return fmt.Errorf("unknown command %q for %q%s; see %s --help", args[0], cmd.CommandPath(), meant,
+		cmd.CommandPath())
 }

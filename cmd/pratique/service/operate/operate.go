@@ -13,7 +13,7 @@ import (
 )
 
 // Operator fits the queues and the intake to the API. Refused are the events that the queue will
-// never take, Paused says for how long a registry is paused.
+// never take, Paused says how long a registry is paused.
 type Operator struct {
 	Broker  *queue.Broker
 	Intake  *pipeline.Intake
