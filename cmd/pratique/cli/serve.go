@@ -47,6 +47,11 @@ SIGKILL loses nothing: an event that was answered with 202 is taken up again at 
 			log := NewLogger(conf.Log, cmd.ErrOrStderr())
 			// Importing Trivy replaced the default with one that keeps records for itself.
 			slog.SetDefault(log)
+			if info, err := os.Stat(databaseDir); databaseDir != "" && (err != nil || !info.IsDir()) {
+				log.LogAttrs(cmd.Context(), slog.LevelWarn,
+					"there is no database directory, and nothing is evaluated until there is",
+					slog.String("flag", "--db-dir"), slog.String("directory", databaseDir))
+			}
 			return Serve(cmd.Context(), conf, log, service.Options{})
 		},
 	}
