@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
+	"unicode"
 )
 
 // Glob is a pattern for slash-separated names such as "registry.example.com/team/app". A segment is
@@ -31,13 +33,13 @@ func (g Glob) Validate() error {
 		if segment == "**" {
 			rests++
 		}
+		// A class such as [z-a] is one to path.Match, and no regular expression.
+		if class := reversedClass(segment); class != "" {
+			return fmt.Errorf("pattern %q: the range in %s is reversed", Clip(string(g)), Clip(class))
+		}
 	}
 	if rests > 2 { // matching would become slow
 		return fmt.Errorf("pattern %q: at most two **", Clip(string(g)))
-	}
-	// A class such as [z-a] is one to path.Match, and no regular expression.
-	if _, err := regexp.Compile(g.Expression()); err != nil {
-		return fmt.Errorf("pattern %q: %w", Clip(string(g)), err)
 	}
 	return nil
 }
@@ -98,31 +100,106 @@ func (g Glob) Expression() string {
 
 // writeSegment writes a segment, a pattern of [path.Match].
 func writeSegment(b *strings.Builder, s string) {
-	class := false
-	runes := []rune(s)
-	for i := 0; i < len(runes); i++ {
-		switch r := runes[i]; {
-		case r == '\\' && i+1 < len(runes):
-			i++
-			b.WriteString(regexp.QuoteMeta(string(runes[i])))
-		case class && r == ']':
-			class = false
-			b.WriteString("]")
-		case class && r == '-', class && r == '^':
-			b.WriteRune(r)
-		case class:
-			b.WriteString(regexp.QuoteMeta(string(r)))
-		case r == '[':
-			class = true
-			b.WriteString("[")
-		case r == '*':
+	for len(s) > 0 {
+		length := 1
+		switch {
+		case s[0] == '[':
+			length = classLength(s)
+			writeClass(b, s[:length])
+		case s[0] == '*':
 			b.WriteString("[^/]*")
-		case r == '?':
+		case s[0] == '?':
 			b.WriteString("[^/]")
+		case s[0] == '\\' && len(s) > 1:
+			length = 2
+			b.WriteString(regexp.QuoteMeta(s[1:2]))
 		default:
-			b.WriteString(regexp.QuoteMeta(string(r)))
+			b.WriteString(regexp.QuoteMeta(s[:1]))
+		}
+		s = s[length:]
+	}
+}
+
+// writeClass writes a class as ranges without the slash, which a regular expression would find in
+// [^x] and in [+-9]. Nothing in them is escaped by a backslash alone: \- would make a range.
+func writeClass(b *strings.Builder, class string) {
+	negated, ranges := classRanges(class)
+	in := func(c byte) bool {
+		return c != '/' && c <= unicode.MaxASCII && negated != slices.ContainsFunc(ranges,
+			func(r [2]byte) bool { return r[0] <= c && c <= r[1] })
+	}
+	b.WriteString("[")
+	for low := byte(0); low <= unicode.MaxASCII; low++ {
+		if !in(low) {
+			continue
+		}
+		high := low
+		for in(high + 1) {
+			high++
+		}
+		fmt.Fprintf(b, `\x%02x-\x%02x`, low, high)
+		low = high
+	}
+	if negated {
+		b.WriteString(`\x{80}-\x{10ffff}`)
+	}
+	b.WriteString("]")
+}
+
+// reversedClass returns the first class of a segment with a range that ends before it begins; empty
+// if there is none.
+func reversedClass(s string) string {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '[':
+			class := s[i : i+classLength(s[i:])]
+			_, ranges := classRanges(class)
+			if slices.ContainsFunc(ranges, func(r [2]byte) bool { return r[0] > r[1] }) {
+				return class
+			}
+			i += len(class) - 1
 		}
 	}
+	return ""
+}
+
+// classLength is the length of the class with which a valid segment begins.
+func classLength(s string) int {
+	i := 1
+	for i < len(s) && s[i] != ']' {
+		if s[i] == '\\' {
+			i++
+		}
+		i++
+	}
+	return min(i+1, len(s))
+}
+
+// classRanges reads a class as [path.Match] does.
+func classRanges(class string) (negated bool, ranges [][2]byte) {
+	inner := strings.TrimSuffix(class[1:], "]")
+	inner, negated = strings.CutPrefix(inner, "^")
+	next := func() byte {
+		inner = strings.TrimPrefix(inner, `\`)
+		if inner == "" { // the pattern is malformed
+			return 0
+		}
+		c := inner[0]
+		inner = inner[1:]
+		return c
+	}
+	for inner != "" {
+		low := next()
+		high := low
+		if strings.HasPrefix(inner, "-") {
+			inner = inner[1:]
+			high = next()
+		}
+		ranges = append(ranges, [2]byte{low, high})
+	}
+	return negated, ranges
 }
 
 // MatchAny reports whether one of the globs matches the name.
