@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"regexp"
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -33,13 +32,12 @@ func (g Glob) Validate() error {
 		if segment == "**" {
 			rests++
 		}
-		// A class such as [z-a] is one to path.Match, and no regular expression.
-		if class := reversedClass(segment); class != "" {
-			return fmt.Errorf("pattern %q: the range in %s is reversed", Clip(string(g)), Clip(class))
-		}
 	}
 	if rests > 2 { // matching would become slow
 		return fmt.Errorf("pattern %q: at most two **", Clip(string(g)))
+	}
+	if strings.Contains(g.Expression(), noCharacter) {
+		return fmt.Errorf("pattern %q: no character is in one of its classes", Clip(string(g)))
 	}
 	return nil
 }
@@ -79,6 +77,7 @@ func (g Glob) Expression() string {
 		// A segment comes with the slash behind it, so that none at all needs none.
 		last := i == len(segments)-1
 		switch {
+		case s == "**" && !last && segments[i+1] == "**": // two match what one does
 		case s == "**" && last && !strings.HasSuffix(b.String(), "/"):
 			b.WriteString("(?s:.*)")
 		case s == "**" && last:
@@ -120,49 +119,35 @@ func writeSegment(b *strings.Builder, s string) {
 	}
 }
 
-// writeClass writes a class as ranges without the slash, which a regular expression would find in
-// [^x] and in [+-9]. Nothing in them is escaped by a backslash alone: \- would make a range.
+// noCharacter is the class that matches nothing, such as [z-a].
+const noCharacter = `[^\x00-\x{10ffff}]`
+
+// writeClass writes the characters of a class as ranges. The class as it is would match a slash
+// ([^x], [+-9]), and would need other escapes.
 func writeClass(b *strings.Builder, class string) {
-	negated, ranges := classRanges(class)
-	in := func(c byte) bool {
-		return c != '/' && c <= unicode.MaxASCII && negated != slices.ContainsFunc(ranges,
-			func(r [2]byte) bool { return r[0] <= c && c <= r[1] })
+	in := func(c rune) bool {
+		ok, _ := path.Match(class, string(c))
+		return ok && c != '/'
 	}
-	b.WriteString("[")
-	for low := byte(0); low <= unicode.MaxASCII; low++ {
-		if !in(low) {
-			continue
-		}
+	var ranges strings.Builder
+	for low := rune(0); low <= unicode.MaxASCII; low++ {
 		high := low
-		for in(high + 1) {
+		for high <= unicode.MaxASCII && in(high) {
 			high++
 		}
-		fmt.Fprintf(b, `\x%02x-\x%02x`, low, high)
-		low = high
-	}
-	if negated {
-		b.WriteString(`\x{80}-\x{10ffff}`)
-	}
-	b.WriteString("]")
-}
-
-// reversedClass returns the first class of a segment with a range that ends before it begins; empty
-// if there is none.
-func reversedClass(s string) string {
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case '[':
-			class := s[i : i+classLength(s[i:])]
-			_, ranges := classRanges(class)
-			if slices.ContainsFunc(ranges, func(r [2]byte) bool { return r[0] > r[1] }) {
-				return class
-			}
-			i += len(class) - 1
+		if high > low {
+			fmt.Fprintf(&ranges, `\x%02x-\x%02x`, low, high-1)
+			low = high
 		}
 	}
-	return ""
+	if in(unicode.MaxASCII + 1) { // then all characters are that are not ASCII
+		ranges.WriteString(`\x{80}-\x{10ffff}`)
+	}
+	if ranges.Len() == 0 {
+		b.WriteString(noCharacter)
+		return
+	}
+	b.WriteString("[" + ranges.String() + "]")
 }
 
 // classLength is the length of the class with which a valid segment begins.
@@ -175,31 +160,6 @@ func classLength(s string) int {
 		i++
 	}
 	return min(i+1, len(s))
-}
-
-// classRanges reads a class as [path.Match] does.
-func classRanges(class string) (negated bool, ranges [][2]byte) {
-	inner := strings.TrimSuffix(class[1:], "]")
-	inner, negated = strings.CutPrefix(inner, "^")
-	next := func() byte {
-		inner = strings.TrimPrefix(inner, `\`)
-		if inner == "" { // the pattern is malformed
-			return 0
-		}
-		c := inner[0]
-		inner = inner[1:]
-		return c
-	}
-	for inner != "" {
-		low := next()
-		high := low
-		if strings.HasPrefix(inner, "-") {
-			inner = inner[1:]
-			high = next()
-		}
-		ranges = append(ranges, [2]byte{low, high})
-	}
-	return negated, ranges
 }
 
 // MatchAny reports whether one of the globs matches the name.
