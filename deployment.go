@@ -119,6 +119,13 @@ func (d *Deployment) deploy(seq uint64, f Fact, c *Commit) (replaced []Digest) {
 
 func (d *Deployment) drift(f Fact, body *Drifted) {
 	d.Remote, d.Branch = body.Remote, body.Branch
+	if body.Remains {
+		d.restore(f.Subject.Digest)
+		if body.State == StateReverted && d.Holds(f.Subject.Digest) {
+			d.Drift = body
+		}
+		return
+	}
 	var ended, stay []Revision
 	for _, r := range d.Present {
 		if r.Digest == f.Subject.Digest {
@@ -135,6 +142,23 @@ func (d *Deployment) drift(f Fact, body *Drifted) {
 		d.Drift = body
 	}
 	d.end(ended, func(r *Revision) { r.Until, r.End, r.Detail = f.At, body.State, body.Detail })
+}
+
+// restore makes an earlier revision of a digest present again, unless one is.
+func (d *Deployment) restore(digest Digest) {
+	i := slices.IndexFunc(d.Earlier, func(r Revision) bool { return r.Digest == digest })
+	if i < 0 || d.Holds(digest) {
+		return
+	}
+	r := d.Earlier[i]
+	r.Until, r.End, r.ReplacedBy, r.Detail = time.Time{}, "", Digest{}, ""
+	d.Earlier = slices.Delete(slices.Clone(d.Earlier), i, i+1)
+	older := slices.IndexFunc(d.Present, func(other Revision) bool { return other.Seq < r.Seq })
+	if older < 0 {
+		older = len(d.Present)
+	}
+	present := slices.Insert(slices.Clone(d.Present), older, r)
+	d.Present = present[:min(len(present), MaxPresent)]
 }
 
 // end moves revisions to the earlier ones, unless their digest is still present under another tag.

@@ -5,6 +5,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // Glob is a pattern for slash-separated names such as "registry.example.com/team/app". A segment is
@@ -35,9 +36,8 @@ func (g Glob) Validate() error {
 	if rests > 2 { // matching would become slow
 		return fmt.Errorf("pattern %q: at most two **", Clip(string(g)))
 	}
-	// A class such as [z-a] is one to path.Match, and no regular expression.
-	if _, err := regexp.Compile(g.Expression()); err != nil {
-		return fmt.Errorf("pattern %q: %w", Clip(string(g)), err)
+	if strings.Contains(g.Expression(), noCharacter) {
+		return fmt.Errorf("pattern %q: no character is in one of its classes", Clip(string(g)))
 	}
 	return nil
 }
@@ -77,6 +77,7 @@ func (g Glob) Expression() string {
 		// A segment comes with the slash behind it, so that none at all needs none.
 		last := i == len(segments)-1
 		switch {
+		case s == "**" && !last && segments[i+1] == "**": // two match what one does
 		case s == "**" && last && !strings.HasSuffix(b.String(), "/"):
 			b.WriteString("(?s:.*)")
 		case s == "**" && last:
@@ -98,31 +99,67 @@ func (g Glob) Expression() string {
 
 // writeSegment writes a segment, a pattern of [path.Match].
 func writeSegment(b *strings.Builder, s string) {
-	class := false
-	runes := []rune(s)
-	for i := 0; i < len(runes); i++ {
-		switch r := runes[i]; {
-		case r == '\\' && i+1 < len(runes):
-			i++
-			b.WriteString(regexp.QuoteMeta(string(runes[i])))
-		case class && r == ']':
-			class = false
-			b.WriteString("]")
-		case class && r == '-', class && r == '^':
-			b.WriteRune(r)
-		case class:
-			b.WriteString(regexp.QuoteMeta(string(r)))
-		case r == '[':
-			class = true
-			b.WriteString("[")
-		case r == '*':
+	for len(s) > 0 {
+		length := 1
+		switch {
+		case s[0] == '[':
+			length = classLength(s)
+			writeClass(b, s[:length])
+		case s[0] == '*':
 			b.WriteString("[^/]*")
-		case r == '?':
+		case s[0] == '?':
 			b.WriteString("[^/]")
+		case s[0] == '\\' && len(s) > 1:
+			length = 2
+			b.WriteString(regexp.QuoteMeta(s[1:2]))
 		default:
-			b.WriteString(regexp.QuoteMeta(string(r)))
+			b.WriteString(regexp.QuoteMeta(s[:1]))
+		}
+		s = s[length:]
+	}
+}
+
+// noCharacter is the class that matches nothing, such as [z-a].
+const noCharacter = `[^\x00-\x{10ffff}]`
+
+// writeClass writes the characters of a class as ranges. The class as it is would match a slash
+// ([^x], [+-9]), and would need other escapes.
+func writeClass(b *strings.Builder, class string) {
+	in := func(c rune) bool {
+		ok, _ := path.Match(class, string(c))
+		return ok && c != '/'
+	}
+	var ranges strings.Builder
+	for low := rune(0); low <= unicode.MaxASCII; low++ {
+		high := low
+		for high <= unicode.MaxASCII && in(high) {
+			high++
+		}
+		if high > low {
+			fmt.Fprintf(&ranges, `\x%02x-\x%02x`, low, high-1)
+			low = high
 		}
 	}
+	if in(unicode.MaxASCII + 1) { // then all characters are that are not ASCII
+		ranges.WriteString(`\x{80}-\x{10ffff}`)
+	}
+	if ranges.Len() == 0 {
+		b.WriteString(noCharacter)
+		return
+	}
+	b.WriteString("[" + ranges.String() + "]")
+}
+
+// classLength is the length of the class with which a valid segment begins.
+func classLength(s string) int {
+	i := 1
+	for i < len(s) && s[i] != ']' {
+		if s[i] == '\\' {
+			i++
+		}
+		i++
+	}
+	return min(i+1, len(s))
 }
 
 // MatchAny reports whether one of the globs matches the name.

@@ -13,9 +13,10 @@ func FuzzGlob(f *testing.F) {
 		"r.example/team/app", "r.example/team/*", "r.example/**", "**/app", "**", "**/team/**",
 		"r.example/**/app", "*/t?am/[a-c]pp", "r/[^x]\\*", "r.example/a+b/(c)",
 		"r/[]-]", "r/[a-]x", "r/\\[x", "**/**", "*am/[a-#]", "r/[^z-a]",
+		"r/app[^x]*", "r/[+-9]b", "[a\\-z]", "r/**/**", "[\\^a][^^]",
 	} {
 		for _, name := range []string{"r.example/team/app", "r.example", "r.example/team/deep/app",
-			"rxexample/team/app", "r/y*", "app", "r/-", "r.example/a+b/(c)", "r/\x80", ""} {
+			"rxexample/team/app", "r/y*", "app", "r/-", "r.example/a+b/(c)", "r/\x80", "", "r/app/evil", "r//b", "m", "-", "^a"} {
 			f.Add(glob, name)
 		}
 	}

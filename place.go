@@ -48,8 +48,8 @@ type Place struct {
 // MaxPlaces bounds the places that a fact lists.
 const MaxPlaces = 20
 
-// Drifted says that a target does not hold the fact's subject, although an earlier fact says that it
-// was deployed there. It corrects that fact; the subject is deployed there again only if a later
+// Drifted says that a target does not hold the fact's subject wherever it asks for it, although an
+// earlier fact says that it was deployed there. It corrects that fact; the subject is deployed there again only if a later
 // fact says so.
 type Drifted struct {
 	Target string `json:"target"`
@@ -59,6 +59,8 @@ type Drifted struct {
 	// removed the subject.
 	State  State  `json:"state"`
 	Detail string `json:"detail,omitempty"`
+	// Remains says that some places still name the subject, and others that ask for it do not.
+	Remains bool `json:"remains,omitempty"`
 	// Tip is the commit that was read. Places are what it names instead, at most [MaxPlaces]; none
 	// if nothing names the image.
 	Tip    string  `json:"tip"`

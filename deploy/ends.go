@@ -149,7 +149,7 @@ func (g *Gate) gone(ctx context.Context, tip Tip, m *branchHistory, all []pratiq
 		return end{}, err
 	}
 	e := end{state: pratique.StateReverted, drift: &pratique.Drifted{Target: t.Name, Tip: tip.ID(),
-		Places: slices.Clone(there)}}
+		Places: slices.Clone(there), Remains: holding(all, c) > 0}}
 	back := fmt.Sprintf("submit %s:%s with a token that has rollback: true", c.Subject.Repository, c.Tag)
 	switch {
 	case len(there) == 0:

@@ -41,6 +41,7 @@ type Job struct {
 	Ref         string            `json:"ref" doc:"The image as it was named"`
 	Image       string            `json:"image,omitempty" doc:"registry/path@digest, once the ref is resolved"`
 	Stage       string            `json:"stage,omitempty" doc:"inspect, attest or deploy; that of the last attempt if the work has ended"`
+	Target      string            `json:"target,omitempty" doc:"The target to write, if several ask for the image: each has a job of its own"`
 	Priority    pratique.Priority `json:"priority,omitempty" doc:"push, manual or rescan"`
 	Attempts    int               `json:"attempts" doc:"How often the stage was started"`
 	Reason      string            `json:"reason,omitempty" doc:"Why the last attempt failed, or who canceled the work"`
@@ -166,7 +167,7 @@ func (s *service) addIndexed(j *Job) (over bool, err error) {
 	if pratique.KindOf(err) == pratique.NotFound {
 		return false, nil // the event is not resolved yet
 	}
-	if f := e.Failure; f != nil && f.Stage == j.Stage && j.Reason == "" {
+	if f := e.Failure; f != nil && f.Stage == j.Stage && f.Target == j.Target && j.Reason == "" {
 		j.Reason = f.Message
 	}
 	j.Image = e.Subject.String()
@@ -177,7 +178,7 @@ func endedJob(e index.EventStatus) Job {
 	j := Job{Event: e.ID, State: string(e.State), Ref: e.Ref.String(), Image: e.Subject.String(),
 		Priority: e.Priority, Reason: e.Detail, Since: e.UpdatedAt}
 	if f := e.Failure; f != nil {
-		j.Stage, j.Attempts = f.Stage, f.Attempts
+		j.Stage, j.Target, j.Attempts = f.Stage, f.Target, f.Attempts
 		if e.State == pratique.StateFailed {
 			j.Reason = f.Message
 		}

@@ -89,6 +89,26 @@ func failing(event string, s pratique.Subject, final bool) pratique.Fact {
 	}}
 }
 
+// TestJobsOfOneEvent: each target has a job of its own, and the failure of one is no other's.
+func TestJobsOfOneEvent(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, operators())
+	failed := failing("e", subject("a"), false)
+	body := pratique.As[pratique.Failed](failed)
+	body.Stage, body.Target = pratique.StageDeploy, "down"
+	w.facts(seen("e", "1", subject("a")), failed)
+	for _, target := range []string{"up", "down"} {
+		w.queued = append(w.queued, api.Job{Event: "e", State: api.JobWaiting,
+			Stage: pratique.StageDeploy, Target: target, Since: now})
+	}
+	var l api.JobList
+	w.get("/api/v1/jobs?state=waiting", &l)
+	if len(l.Items) != 2 || l.Items[0].Target != "up" || l.Items[0].Reason != "" ||
+		l.Items[1].Target != "down" || l.Items[1].Reason != "no route" {
+		t.Errorf("%+v", l.Items)
+	}
+}
+
 func TestJobs(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, operators())

@@ -128,6 +128,29 @@ func TestTargetsWaitForNobody(t *testing.T) {
 	}
 }
 
+// TestOtherTargetsAfterADeath: the process died after it had enqueued the work for the first of two
+// targets, and came back with other targets. Whichever answers last, the event ends.
+func TestOtherTargetsAfterADeath(t *testing.T) {
+	for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 2, 0}} {
+		w := newWorld(t)
+		w.targets = map[string]deploy.Outcome{"a": committed("a"), "b": committed("b")}
+		m := w.upTo(pratique.StageDeploy, "e1", "1.0")
+		first := len(w.queue)
+		w.mustHandle(m)
+		w.queue = w.queue[:first+1]
+		w.targets = map[string]deploy.Outcome{"a": committed("a"), "c": committed("c")}
+		w.mustHandle(m)
+		jobs := w.queue[first:]
+		if len(jobs) != 3 {
+			t.Fatalf("%d messages, want one of the first targets and two of the others", len(jobs))
+		}
+		for _, n := range order {
+			w.mustHandle(jobs[n])
+		}
+		w.newest(w.subject("app"), pratique.FactCompleted)
+	}
+}
+
 // TestOneSummaryForAllTargets: two targets whose gate refuses the summary have it made again once.
 func TestOneSummaryForAllTargets(t *testing.T) {
 	w := newWorld(t)

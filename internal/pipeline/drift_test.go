@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 
@@ -184,11 +185,23 @@ func TestNothingFreezesDeployed(t *testing.T) {
 				return
 			}
 			check(1)
+			names := func(p pratique.Place) bool { return p.Digest == app.Digest }
+			remains := slices.ContainsFunc(held.Places, names)
 			if d := pratique.As[pratique.Drifted](w.facts[len(w.facts)-1]); d == nil ||
-				!strings.Contains(d.Detail, test.drifted) || d.State != pratique.StateReverted {
+				!strings.Contains(d.Detail, test.drifted) || d.State != pratique.StateReverted ||
+				d.Remains != remains {
 				t.Errorf("%+v, want %q", d, test.drifted)
 			}
-			check(0) // and it stays so
+			check(0)     // and it stays so
+			if remains { // until its last place is gone, or one is back
+				all := held.Places
+				held.Places = slices.DeleteFunc(slices.Clone(all), names)
+				check(1)
+				check(0)
+				held.Places = all
+				check(1)
+				check(0)
+			}
 			held.Places, held.Problems, held.Count = []pratique.Place{good}, nil, 1
 			check(1)
 			if f := w.facts[len(w.facts)-1]; pratique.As[pratique.Commit](f) == nil {

@@ -10,6 +10,7 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -130,7 +131,9 @@ func (b *Base) Enqueue(ctx context.Context, stage pratique.Stage, w Work) error 
 		id += "." + strconv.Itoa(w.Round)
 	}
 	if w.Target != "" {
-		id += "." + pratique.DigestOf([]byte(w.Target)).Hex()[:16]
+		// The targets may differ after a redelivery, if they were configured anew in between. Then
+		// those of the first delivery wait for answers that nobody gives.
+		id += "." + pratique.DigestOf(fmt.Appendf(nil, "%q %q", w.Target, w.Targets)).Hex()[:16]
 	}
 	b.AtEdge(string(stage) + ":before-enqueue")
 	if err := b.Queue.Publish(ctx, stage, w.Event.Priority, id, body); err != nil {

@@ -147,9 +147,12 @@ func holdsMovedTag(t pratique.TargetPlaces, p pratique.Place, i image, images []
 // correction is the fact that corrects what is known of an image in a target, nil if that is right.
 func correction(t pratique.TargetPlaces, i image, images []image) pratique.Body {
 	deployed := i.isIn(t.Target)
-	drifted := slices.ContainsFunc(i.Drifted, func(d pratique.Drifted) bool {
-		return d.Target == t.Target
-	})
+	drifted, remains := false, false
+	for _, d := range i.Drifted {
+		if d.Target == t.Target {
+			drifted, remains = true, d.Remains
+		}
+	}
 	if !deployed && !drifted {
 		return nil
 	}
@@ -162,6 +165,8 @@ func correction(t pratique.TargetPlaces, i image, images []image) pratique.Body 
 			Target: t.Target, Remote: t.Remote, Branch: t.Branch,
 			Tag: pratique.Excerpt(c.place.Tag, maxField), ID: c.place.Since, At: c.place.SinceAt,
 		}
+	case drifted && remains != (c.place != nil): // its last place is gone, or one is back
+		return driftedFact(t, c, images)
 	}
 	return nil
 }
@@ -174,8 +179,9 @@ func driftedFact(t pratique.TargetPlaces, c comparison, images []image) *pratiqu
 	}
 	d := &pratique.Drifted{
 		Target: t.Target, Remote: t.Remote, Branch: t.Branch, Tip: t.Tip, State: pratique.StateReverted,
-		Detail: "no file of the target names the image any longer",
-		Places: slices.Clone(places[:min(len(places), pratique.MaxPlaces)]),
+		Detail:  "no file of the target names the image any longer",
+		Remains: c.place != nil,
+		Places:  slices.Clone(places[:min(len(places), pratique.MaxPlaces)]),
 	}
 	for n := range d.Places {
 		d.Places[n].Path = pipeline.ExcerptPath(d.Places[n].Path)

@@ -86,7 +86,7 @@ func WriteJobs(out io.Writer, list api.JobList, now time.Time) error {
 	fmt.Fprintln(table, "EVENT\tSTATE\tSTAGE\tPRIORITY\tAGE\tTRIES\tNEXT\tIMAGE\tREASON")
 	for _, j := range list.Items {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", dash(j.Event), j.State,
-			dash(j.Stage), dash(string(j.Priority)),
+			dash(strings.TrimSpace(j.Stage+" "+j.Target)), dash(string(j.Priority)),
 			span(j.AgeSeconds), j.Attempts, until(j.NextAttempt, now), dash(j.Ref),
 			display.Line(j.Reason))
 	}

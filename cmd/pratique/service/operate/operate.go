@@ -58,7 +58,7 @@ func (o Operator) Jobs(ctx context.Context, state string, limit int) (queued []a
 			Attempts: attempts, Since: q.EnqueuedAt, NextAttempt: q.Due}
 		// what is no work of ours is listed by the id of its message
 		if w, err := pipeline.DecodeWork(q.Job.Body); err == nil {
-			j.Event, j.Ref = w.Event.ID, w.Event.Ref.String()
+			j.Event, j.Ref, j.Target = w.Event.ID, w.Event.Ref.String(), w.Target
 			if wait := o.Paused(w.Event.Ref.Repository); wait > 0 && !q.Running {
 				j.Reason = "the registry is paused for another " + wait.Round(time.Second).String()
 			}
