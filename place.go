@@ -49,8 +49,8 @@ type Place struct {
 const MaxPlaces = 20
 
 // Drifted says that a target does not hold the fact's subject wherever it asks for it, although an
-// earlier fact says that it was deployed there. It corrects that fact; the subject is deployed there again only if a later
-// fact says so.
+// earlier fact says that it was deployed there. It corrects that fact; the subject is deployed
+// there again only if a later fact says so.
 type Drifted struct {
 	Target string `json:"target"`
 	Remote string `json:"remote"`
