@@ -136,6 +136,8 @@ func TestProblems(t *testing.T) {
 			`f.yaml:2: inspect.memory: want a size such as 512MiB or 20GiB, in KiB, MiB, GiB or TiB, not "2GB"`},
 		{"wrong type", "workers:\n  inspect: many\n",
 			`f.yaml:2: workers.inspect: want a whole number, not "many"`},
+		{"a fraction", "workers: {deploy: 1.5}\ninspect: {shadowSBOM: 0.5}\n",
+			`f.yaml:1: workers.deploy: want a whole number, not "1.5"`},
 		{"bad listen", "listen: 8080\n", `f.yaml:1: listen: want host:port`},
 		{"secrets as text", reg +
 			"receivers:\n  - {name: a, registry: r.example.com, secrets: hunter2hunter2}\n",

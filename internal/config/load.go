@@ -98,6 +98,9 @@ func decode(file string, content []byte) (Config, map[string]int, []Problem) {
 	if err := yaml.Unmarshal(content, &root); err != nil {
 		return c, nil, yamlProblems(file, err, nil)
 	}
+	if problems := fractions(file, root.Content[0], reflect.TypeFor[Config](), ""); len(problems) > 0 {
+		return c, nil, problems
+	}
 	lines := map[string]int{}
 	keyLines(&root, "", lines)
 	return c, lines, nil

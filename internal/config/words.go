@@ -118,6 +118,38 @@ func locate(node *yaml.Node, t reflect.Type, path string, keys map[string]string
 	}
 }
 
+// fractions are the numbers with a fraction where a whole one is wanted; the decoder cuts it off.
+func fractions(file string, node *yaml.Node, t reflect.Type, path string) (problems []Problem) {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case reflect.PointerTo(t).Implements(reflect.TypeFor[yaml.Unmarshaler]()):
+	case t.Kind() == reflect.Struct && node.Kind == yaml.MappingNode:
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			for f := range t.Fields() {
+				if yamlName(f) == node.Content[i].Value && f.IsExported() {
+					problems = append(problems, fractions(file, node.Content[i+1], f.Type,
+						join(path, yamlName(f)))...)
+				}
+			}
+		}
+	case t.Kind() == reflect.Slice && node.Kind == yaml.SequenceNode:
+		for i, element := range node.Content {
+			problems = append(problems, fractions(file, element, t.Elem(), fmt.Sprintf("%s[%d]", path, i))...)
+		}
+	case t.Kind() == reflect.Map && node.Kind == yaml.MappingNode:
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			problems = append(problems, fractions(file, node.Content[i+1], t.Elem(),
+				join(path, node.Content[i].Value))...)
+		}
+	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64 && node.Tag == "!!float":
+		problems = append(problems, Problem{File: file, Line: node.Line, Key: path,
+			Message: fmt.Sprintf("want a whole number, not %q", node.Value)})
+	}
+	return problems
+}
+
 // movedTo says where a key is now that has another place than before; empty for all others.
 func movedTo(key string) string {
 	switch key {
