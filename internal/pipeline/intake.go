@@ -6,9 +6,6 @@ import (
 	"github.com/pratique-dev/pratique"
 )
 
-// roleReceive is the author of received facts. The same fact by the same author is one.
-const roleReceive = "receive"
-
 // Intake puts events into the queue of the first stage: those that webhooks and sweeps left in the
 // outbox, and submissions.
 type Intake struct {
@@ -42,13 +39,14 @@ func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
 }
 
 // Submit is [Intake.Publish] for an event that somebody waits for: it also records the event as
-// received, so that its id is known from the start. If recording fails the event is accepted all
+// received, so that its id is known from the start: in the name of the role that receives, whoever
+// asks, because the same fact by the same author is one. If recording fails the event is accepted all
 // the same, and its next fact makes the id known.
 func (i *Intake) Submit(ctx context.Context, e pratique.Event) error {
 	if err := i.Publish(ctx, []pratique.Event{e}); err != nil {
 		return err
 	}
-	_ = i.Record(ctx, roleReceive, Work{Event: e}, pratique.Subject{}, &e)
+	_ = i.as(pratique.RoleReceive).Record(ctx, Work{Event: e}, pratique.Subject{}, &e)
 	return nil
 }
 

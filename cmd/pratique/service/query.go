@@ -74,8 +74,8 @@ func (q *Query) follow(ctx context.Context) error {
 // handler is that of /api/ and of the OpenAPI document.
 func (q *Query) handler(others elsewhere) (http.Handler, error) {
 	intake := q.intake(pratique.RoleQuery)
-	operator := operate.Operator{Broker: q.Broker, Intake: intake, Refused: others.refused,
-		Paused: others.paused}
+	operator := operate.Operator{Broker: q.Broker, Intake: intake,
+		Recorder: q.recorder(pratique.RoleOperate), Refused: others.refused, Paused: others.paused}
 	return api.New(api.Config{
 		Images: q.index, Events: q.index, Documents: q.Documents, Deployments: q.index.Deployments,
 		Report: q.report, Submit: intake.Submit, Digest: others.digest,

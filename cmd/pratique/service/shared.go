@@ -128,7 +128,7 @@ func (s *Shared) base(role pratique.Role) pipeline.Base {
 
 // recorder records the kinds of facts that a role may record.
 func (s *Shared) recorder(role pratique.Role) pipeline.Recorder {
-	return pipeline.Recorder{Process: s.process(), Ledger: s.Ledger.For(role)}
+	return pipeline.Recorder{Process: s.process(), Role: role, Ledger: s.Ledger.For(role)}
 }
 
 func (s *Shared) process() pipeline.Process {

@@ -56,7 +56,7 @@ func (s *Stage) recordScanned(ctx context.Context, w pipeline.Work, image pratiq
 			return err
 		}
 		if db.Digest == scanned.Database.Digest {
-			return s.Record(ctx, pratique.StageInspect, w, image, scanned)
+			return s.Record(ctx, w, image, scanned)
 		}
 		if scanned, err = s.scan(ctx, w, image, scanned.Inventory, s.recorded()); err != nil {
 			return err
