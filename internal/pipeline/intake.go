@@ -2,6 +2,9 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -11,6 +14,9 @@ import (
 type Intake struct {
 	Recorder
 	Batches Batches
+	// Dropped stores the bodies of requests of which something was dropped. Only [Intake.Drop] needs
+	// it.
+	Dropped DocumentWriter
 }
 
 // Batches enqueues many messages at once.
@@ -58,4 +64,37 @@ func (i *Intake) Requeue(ctx context.Context, old pratique.Event, by string) (pr
 	e.ID = pratique.EventID(old.Source, old.Ref, "requeue "+old.ID)
 	e.Requeues, e.RequeuedBy, e.Priority = old.ID, by, pratique.PriorityManual
 	return e, i.Submit(ctx, e)
+}
+
+// Bounds of [Intake.Drop]: the reasons that a fact names, and the body that is kept beside it.
+const (
+	maxDropReasons = 20
+	maxDropBody    = 256 << 10
+)
+
+// Drop records why something that a sender reported was dropped, in one fact for a request, and
+// keeps the body: somebody may want to see what was sent, or send it again. Without a reason there
+// is nothing to record.
+func (i *Intake) Drop(ctx context.Context, receiver string, reasons []string, body []byte) error {
+	if len(reasons) == 0 {
+		return nil
+	}
+	named := slices.Clone(reasons[:min(len(reasons), maxDropReasons)])
+	if more := len(reasons) - len(named); more > 0 {
+		named = append(named, fmt.Sprintf("and %d more", more))
+	}
+	kept := "no body"
+	if len(body) > 0 && len(body) <= maxDropBody {
+		digest, err := i.Dropped.Put(ctx, body)
+		if err != nil {
+			return err
+		}
+		kept = "body " + digest.String()
+	}
+	message := strings.Join(append(named, kept), "; ")
+	w := Work{Event: pratique.Event{ID: pratique.EventID(receiver, pratique.ImageRef{}, message)}}
+	return i.as(pratique.RoleReceive).Record(ctx, w, pratique.Subject{}, &pratique.Failed{
+		Stage: string(pratique.RoleReceive), Kind: pratique.Invalid, Message: message, Attempts: 1,
+		Final: true,
+	})
 }

@@ -2,10 +2,8 @@ package service
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -140,15 +138,7 @@ func (r *Receive) sweepFigures(context.Context) ([]telemetry.Repository, error) 
 	return all, nil
 }
 
-// maxDrops bounds the drops of one request that a fact names; maxBody the body that is kept beside
-// it.
-const (
-	maxDrops = 20
-	maxBody  = 256 << 10
-)
-
-// dropped records what a sender was told to forget, in one fact for a request, and keeps its body:
-// somebody may want to see what was sent, or send it again.
+// dropped logs what a sender was told to forget, and records it.
 func (r *Receive) dropped(ctx context.Context, refusal webhook.Refusal) error {
 	var named []string
 	for _, d := range refusal.Drops {
@@ -156,35 +146,11 @@ func (r *Receive) dropped(ctx context.Context, refusal webhook.Refusal) error {
 			slog.String("receiver", refusal.Receiver),
 			slog.String("reason", d.Reason), slog.String("detail", d.Detail),
 			slog.String("id", d.SenderID))
-		if d.Reason == webhook.ReasonRepository {
-			// ordinary on a registry that others use, too; the ledger keeps what may be an attack
-			// or a mistake
-			continue
+		if d.Reason != webhook.ReasonRepository {
+			// The other reason is ordinary on a registry that others use, too. The ledger keeps what
+			// may be an attack or a mistake.
+			named = append(named, d.Reason+": "+d.Detail)
 		}
-		named = append(named, d.Reason+": "+d.Detail)
 	}
-	if len(named) == 0 {
-		return nil
-	}
-	if more := len(named) - maxDrops; more > 0 {
-		named = append(named[:maxDrops], fmt.Sprintf("and %d more", more))
-	}
-	body := "no body"
-	if len(refusal.Body) > 0 && len(refusal.Body) <= maxBody {
-		digest, err := r.Documents.Put(ctx, refusal.Body)
-		if err != nil {
-			return err
-		}
-		body = "body " + digest.String()
-	}
-	named = append(named, body)
-	message := strings.Join(named, "; ")
-	_, err := r.Ledger.For(pratique.RoleReceive).Append(ctx, pratique.Fact{
-		At: r.now().UTC(), By: "receive@" + r.instance,
-		Event: pratique.EventID(refusal.Receiver, pratique.ImageRef{}, message),
-		Body: &pratique.Failed{
-			Stage: "receive", Kind: pratique.Invalid, Message: message, Attempts: 1, Final: true,
-		},
-	})
-	return err
+	return r.intake(pratique.RoleReceive).Drop(ctx, refusal.Receiver, named, refusal.Body)
 }

@@ -137,7 +137,7 @@ func (s *Shared) process() pipeline.Process {
 
 // intake puts events into the line.
 func (s *Shared) intake(role pratique.Role) *pipeline.Intake {
-	return &pipeline.Intake{Recorder: s.recorder(role), Batches: s.Broker}
+	return &pipeline.Intake{Recorder: s.recorder(role), Batches: s.Broker, Dropped: s.Documents}
 }
 
 // logErrors logs what is tried again by itself.
