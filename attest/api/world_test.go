@@ -97,7 +97,7 @@ type world struct {
 type sweeps struct {
 	mu    sync.Mutex
 	asked [][]pratique.Repository
-	state []api.Reconciliation
+	state []pratique.Sweep
 }
 
 func (s *sweeps) Request(repos []pratique.Repository) ([]pratique.Repository, error) {
@@ -120,7 +120,7 @@ func (s *sweeps) Request(repos []pratique.Repository) ([]pratique.Repository, er
 	return accepted, nil
 }
 
-func (s *sweeps) Status() []api.Reconciliation {
+func (s *sweeps) Status() []pratique.Sweep {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.state)

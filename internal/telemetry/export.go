@@ -108,15 +108,15 @@ func (e exporter) denials(d Denials) {
 	e.gauge("pratique_denials_pending_oldest_age_seconds", d.OldestAge.Seconds())
 }
 
-func (e exporter) reconcile(all []Repository) {
+func (e exporter) reconcile(all []pratique.Sweep) {
 	for _, r := range all {
 		last := 0.0
-		if !r.LastSuccess.IsZero() {
-			last = float64(r.LastSuccess.UnixMilli()) / 1000
+		if !r.Totals.LastSuccess.IsZero() {
+			last = float64(r.Totals.LastSuccess.UnixMilli()) / 1000
 		}
-		e.gauge("pratique_reconcile_last_success_timestamp_seconds", last, r.Name)
-		e.gauge("pratique_reconcile_interval_seconds", r.Interval.Seconds(), r.Name)
-		e.counter("pratique_reconcile_news_total", r.News, r.Name)
-		e.counter("pratique_reconcile_failures_total", r.Failures, r.Name)
+		e.gauge("pratique_reconcile_last_success_timestamp_seconds", last, r.Repository)
+		e.gauge("pratique_reconcile_interval_seconds", r.Totals.Interval.Seconds(), r.Repository)
+		e.counter("pratique_reconcile_news_total", r.Totals.News, r.Repository)
+		e.counter("pratique_reconcile_failures_total", r.Totals.Failures, r.Repository)
 	}
 }

@@ -54,11 +54,11 @@ func full(t *testing.T) *Metrics {
 		Database: func(context.Context) (Database, error) {
 			return Database{Age: time.Hour, Limit: 72 * time.Hour}, nil
 		},
-		Reconcile: func(context.Context) ([]Repository, error) {
-			return []Repository{
-				{Name: "r.test/a", LastSuccess: time.UnixMilli(1500), Interval: time.Hour, News: 1,
-					Failures: 2},
-				{Name: "r.test/b", Interval: time.Hour},
+		Reconcile: func(context.Context) ([]pratique.Sweep, error) {
+			return []pratique.Sweep{
+				{Repository: "r.test/a", Totals: pratique.SweepTotals{Interval: time.Hour,
+					LastSuccess: time.UnixMilli(1500), News: 1, Failures: 2}},
+				{Repository: "r.test/b", Totals: pratique.SweepTotals{Interval: time.Hour}},
 			}, nil
 		},
 		Pauses: func(context.Context) (map[string]time.Duration, error) {
@@ -250,11 +250,12 @@ func TestSourceThatFailsHidesNoOther(t *testing.T) {
 		},
 		Unread:   func(source string, err error) { told = append(told, source+": "+err.Error()) },
 		Database: func(context.Context) (Database, error) { return Database{Age: time.Minute}, nil },
-		Reconcile: func(ctx context.Context) ([]Repository, error) {
+		Reconcile: func(ctx context.Context) ([]pratique.Sweep, error) {
 			if _, bounded := ctx.Deadline(); !bounded {
 				return nil, errors.New("no deadline")
 			}
-			return []Repository{{Name: "twice"}, {Name: "twice"}, {Name: "na\xffme", News: 4}}, nil
+			return []pratique.Sweep{{Repository: "twice"}, {Repository: "twice"},
+				{Repository: "na\xffme", Totals: pratique.SweepTotals{News: 4}}}, nil
 		},
 	})
 	if err != nil {

@@ -79,7 +79,7 @@ func (q *Query) handler(others elsewhere) (http.Handler, error) {
 	return api.New(api.Config{
 		Images: q.index, Events: q.index, Documents: q.Documents, Deployments: q.index.Deployments,
 		Report: q.report, Submit: intake.Submit, Digest: others.digest,
-		Reconcile: adapter.Sweeps{Reconciler: others.sweeps}, Auth: q.auth, Now: q.now,
+		Reconcile: others.sweeps, Auth: q.auth, Now: q.now,
 		Operate: operator, Places: others.places, NextAttempt: operator.NextAttempt,
 		NotReady: func(ctx context.Context) string {
 			if not := others.notReady(ctx); not != "" {

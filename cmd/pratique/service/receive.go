@@ -13,7 +13,6 @@ import (
 	"github.com/pratique-dev/pratique/cmd/pratique/settings"
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/registry"
-	"github.com/pratique-dev/pratique/internal/telemetry"
 	"github.com/pratique-dev/pratique/queue/feed"
 	"github.com/pratique-dev/pratique/queue/outbox"
 	"github.com/pratique-dev/pratique/queue/reconcile"
@@ -29,7 +28,6 @@ type Receive struct {
 	outbox     *outbox.Outbox // which every push goes through
 	webhooks   *webhook.Handler
 	reconciler *reconcile.Reconciler
-	interval   time.Duration // of sweeps
 }
 
 // openReceive opens the outbox, and checks the receivers and what is to be swept. Attested says
@@ -69,7 +67,6 @@ func openReceive(ctx context.Context, s *Shared, conf config.Config, registries 
 	if err != nil {
 		return nil, err
 	}
-	r.interval = sweeping.Interval
 	sweeping.Now, sweeping.OnError = s.now, s.logErrors(ctx, "reconcile")
 	// A lost attestation is work for the line, whatever the outbox knows of the tag.
 	sweeping.Attested, sweeping.Restore = attested, s.intake(pratique.RoleReceive).Submit
@@ -127,15 +124,9 @@ func (r *Receive) count(receiver, outcome string, n int) {
 		slog.String("receiver", receiver), slog.String("outcome", outcome), slog.Int("events", n))
 }
 
-func (r *Receive) sweepFigures(context.Context) ([]telemetry.Repository, error) {
-	var all []telemetry.Repository
-	for _, swept := range r.reconciler.Status() {
-		all = append(all, telemetry.Repository{
-			Name: swept.Repository.String(), LastSuccess: swept.LastSuccess, Interval: r.interval,
-			News: swept.AllNews, Failures: swept.Failures,
-		})
-	}
-	return all, nil
+// sweeps are those that the reconciler has made of each repository.
+func (r *Receive) sweeps(context.Context) ([]pratique.Sweep, error) {
+	return r.reconciler.Status(), nil
 }
 
 // dropped logs what a sender was told to forget, and records it.

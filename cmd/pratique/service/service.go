@@ -204,7 +204,7 @@ func (s *Service) watch() error {
 			return s.receive.outbox.Stats(), nil
 		},
 		Queues: s.Broker.Pending, Now: s.now, Database: s.Inspect.databaseFigures,
-		Reconcile: s.receive.sweepFigures,
+		Reconcile: s.receive.sweeps,
 		Pauses: func(context.Context) (map[string]time.Duration, error) {
 			return s.registry.Pauses(), nil
 		},
