@@ -63,7 +63,7 @@ func (b *blobs) put(content []byte) pratique.Digest {
 	return d
 }
 
-var queues = []pratique.QueueFigures{
+var queues = []pratique.QueueStats{
 	{Stage: "inspect", Priority: pratique.PriorityPush, Total: 3, Running: 1, Waiting: 2,
 		Oldest: now.Add(-90 * time.Second)},
 	{Stage: "deploy", Priority: pratique.PriorityRescan},

@@ -42,7 +42,7 @@ func (e exporter) send(name string, kind prometheus.ValueType, value float64, la
 	e.out <- metric
 }
 
-func (e exporter) outbox(o pratique.OutboxFigures) {
+func (e exporter) outbox(o pratique.OutboxStats) {
 	e.gauge("pratique_outbox_waiting_events", float64(o.Waiting))
 	e.gauge("pratique_outbox_unresolved_pushes", float64(o.Unresolved))
 	e.gauge("pratique_outbox_set_aside_events", float64(o.Refused))
@@ -57,7 +57,7 @@ func (e exporter) outbox(o pratique.OutboxFigures) {
 	e.counter("pratique_outbox_failed_commits_total", o.FailedCommits)
 }
 
-func (e exporter) queues(all []pratique.QueueFigures) {
+func (e exporter) queues(all []pratique.QueueStats) {
 	for _, q := range all {
 		e.gauge("pratique_queue_messages", float64(q.Running), string(q.Stage), string(q.Priority),
 			"running")

@@ -17,8 +17,8 @@ const readTimeout = 5 * time.Second
 // They must return when their context ends. A nil source does not belong to this role, and has no
 // metrics.
 type Sources struct {
-	Outbox    func(context.Context) (pratique.OutboxFigures, error)
-	Queues    func(context.Context) ([]pratique.QueueFigures, error)
+	Outbox    func(context.Context) (pratique.OutboxStats, error)
+	Queues    func(context.Context) ([]pratique.QueueStats, error)
 	Database  func(context.Context) (Database, error)
 	Reconcile func(context.Context) ([]pratique.Sweep, error)
 	// Pauses are the remaining pauses of the registries, by name; 0 if a registry is not paused.

@@ -39,7 +39,7 @@ type elsewhere struct {
 	digest   func(context.Context, pratique.ImageRef) (pratique.Digest, error)
 	paused   func(pratique.Repository) time.Duration
 	refused  func() ([]outbox.Refused, error)
-	outbox   func() pratique.OutboxFigures
+	outbox   func() pratique.OutboxStats
 	sweeps   *reconcile.Reconciler
 	places   func(context.Context, ...pratique.Repository) ([]pratique.TargetPlaces, error)
 	profiles []pratique.Profile
@@ -138,8 +138,8 @@ func (q *Query) deployed() deploying.Records { return adapter.Deployed{Index: q.
 // maxDenials bounds what is counted for one scrape.
 const maxDenials = 10_000
 
-// denialFigures are the denials that no registry shows.
-func (q *Query) denialFigures(context.Context) (telemetry.Denials, error) {
+// denialMetrics are the denials that no registry shows.
+func (q *Query) denialMetrics(context.Context) (telemetry.Denials, error) {
 	all, _, err := q.index.Denials(pratique.Subject{}, maxDenials)
 	if err != nil {
 		return telemetry.Denials{}, err

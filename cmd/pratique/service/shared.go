@@ -232,8 +232,8 @@ func projected(ctx context.Context, name string, p *projection.Projection) strin
 	return ""
 }
 
-// projectionFigures are those of one.
-func projectionFigures(ctx context.Context, p *projection.Projection) (telemetry.Projection, error) {
+// projectionMetrics are those of one.
+func projectionMetrics(ctx context.Context, p *projection.Projection) (telemetry.Projection, error) {
 	behind, err := p.Behind(ctx)
 	return telemetry.Projection{Behind: behind, Rebuilds: p.Rebuilds()}, err
 }

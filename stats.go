@@ -2,9 +2,9 @@ package pratique
 
 import "time"
 
-// OutboxFigures are the backlog and the counters of the outbox, for the metrics, the API and the
+// OutboxStats are the backlog and the counters of the outbox, for the metrics, the API and the
 // command line.
-type OutboxFigures struct {
+type OutboxStats struct {
 	Waiting    int   `json:"waiting" doc:"Events on their way into the queue"`
 	Unresolved int   `json:"unresolved" doc:"Tags that were pushed by a sender that does not tell the digest; the registry is being asked"`
 	Refused    int   `json:"refused" doc:"Events set aside because the queue will never take them"`
@@ -23,8 +23,8 @@ type OutboxFigures struct {
 	FailedCommits uint64 `json:"failedCommits" doc:"Writes that failed and did no harm, since the service was started"`
 }
 
-// QueueFigures are the backlog of one priority of one stage.
-type QueueFigures struct {
+// QueueStats are the backlog of one priority of one stage.
+type QueueStats struct {
 	Stage    Stage    `json:"stage" doc:"inspect, attest or deploy"`
 	Priority Priority `json:"priority" doc:"push, manual or rescan"`
 	Total    uint64   `json:"total" doc:"Running and waiting together"`
