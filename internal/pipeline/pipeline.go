@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
 )
 
 // Appender records facts.
@@ -37,6 +38,13 @@ type Facts interface {
 type Queue interface {
 	Publish(ctx context.Context, stage pratique.Stage, priority pratique.Priority, id string,
 		body []byte) error
+}
+
+// Matcher matches package lists against a database, in processes of its own. It returns a report
+// for each list, in their order.
+type Matcher interface {
+	Match(ctx context.Context, lists []pratique.Inventory,
+		db scanner.DatabaseDir) ([]pratique.Report, error)
 }
 
 // Process is this process, as facts and tests see it.

@@ -60,7 +60,7 @@ type Images interface {
 // Parser reads hostile images, in processes of its own.
 type Parser interface {
 	Inspect(ctx context.Context, img layers.Image) (pratique.Inspection, error)
-	Matcher
+	pipeline.Matcher
 }
 
 // Handle processes one message.
