@@ -48,6 +48,8 @@ const (
 	RoleAttest  Role = "attest"
 	RoleDeploy  Role = "deploy"
 	RoleQuery   Role = "query"
+	// RoleOperate is RoleQuery when it acts for an operator on the work of others.
+	RoleOperate Role = "operate"
 )
 
 // factRow is a row of the table of facts: all that is known of a kind. A new kind is a row here,
@@ -65,7 +67,8 @@ type factRow struct {
 }
 
 var factTable = [...]factRow{
-	{FactReceived, AboutEvent, 1, newBody[Event], []Role{RoleReceive, RoleInspect, RoleQuery},
+	{FactReceived, AboutEvent, 1, newBody[Event],
+		[]Role{RoleReceive, RoleInspect, RoleQuery, RoleOperate},
 		"A push or a submission was accepted."},
 	{FactResolved, AboutSubject, 2, newBody[Resolved], []Role{RoleInspect},
 		"The registry said which digest the reference names."},
@@ -86,7 +89,7 @@ var factTable = [...]factRow{
 	{FactAnswered, AboutAnswer, 0, newBody[Answered], []Role{RoleDeploy},
 		"A target has answered the event: it holds the digest, or it says why not."},
 	{FactCompleted, AboutEvent, 0, newBody[Completed],
-		[]Role{RoleInspect, RoleAttest, RoleDeploy, RoleQuery}, "The work for the event has ended."},
+		[]Role{RoleInspect, RoleAttest, RoleDeploy, RoleOperate}, "The work for the event has ended."},
 	{FactFailed, AboutEvent, 0, newBody[Failed],
 		[]Role{RoleReceive, RoleInspect, RoleAttest, RoleDeploy}, "An attempt failed."},
 }

@@ -90,113 +90,129 @@ type Work struct {
 	Completed bool `json:"completed,omitempty"`
 }
 
-// The rows of the table of transitions: classes of work.
+// workClass is a row of the table of transitions: a class of work.
+type workClass int
+
 const (
-	working  = iota
-	failing  // failed for good, and no end is on record
-	failed   // ended as failed
-	canceled // ended as canceled
-	ended    // ended otherwise
-	classes
+	workGoesOn   workClass = iota
+	workFailing            // failed for good, and no end is on record
+	workFailed             // ended as failed
+	workCanceled           // ended as canceled
+	workEnded              // ended otherwise
+	workClasses
 )
 
-// The columns of the table of transitions: classes of facts.
+// signal is a column of the table of transitions: a class of facts.
+type signal int
+
 const (
-	received = iota // the event was accepted
-	step            // any other kind of progress
+	signalReceived signal = iota // the event was accepted
+	signalStep                   // any other kind of progress
 	// the event was accepted or resolved again, and no image was ever found behind its reference
-	again
-	other       // a kind that says nothing about progress, or a failure that is tried again
-	failure     // a failure that is not tried again
-	endDeployed // the end of the work, as deployed
-	endCanceled // as canceled
-	endOther    // otherwise
+	signalAgain
+	signalOther    // a kind that says nothing about progress, or a failure that is tried again
+	signalFailure  // a failure that is not tried again
+	signalDeployed // the end of the work, as deployed
+	signalCanceled // as canceled
+	signalEnded    // otherwise
 	signals
 )
 
-// What a transition does.
+// effect is what a transition does.
+type effect int
+
 const (
-	keep    = iota // nothing
-	advance        // to the further state of the two
-	reopen         // to the fact's state, which is work that goes on
-	fail           // to failed, without an end on record
-	end            // to the end that the fact names
+	effectNone    effect = iota
+	effectAdvance        // to the further state of the two
+	effectReopen         // to the fact's state, which is work that goes on
+	effectFail           // to failed, without an end on record
+	effectEnd            // to the end that the fact names
 )
 
 // transitions is the whole state machine. The first end of an event counts, with three exceptions.
 // A failed event may end otherwise after all, unless somebody only cancels it. A failed event goes
 // on if it was never completed, or never came to an image. And a commit that was being written
 // while the event was canceled is there.
-var transitions = [classes][signals]int{
-	working: {received: advance, step: advance, again: advance, other: keep, failure: fail,
-		endDeployed: end, endCanceled: end, endOther: end},
-	failing: {received: keep, step: reopen, again: reopen, other: keep, failure: keep,
-		endDeployed: end, endCanceled: end, endOther: end},
-	failed: {received: keep, step: keep, again: reopen, other: keep, failure: keep,
-		endDeployed: end, endCanceled: keep, endOther: end},
-	canceled: {received: keep, step: keep, again: keep, other: keep, failure: keep,
-		endDeployed: end, endCanceled: keep, endOther: keep},
-	ended: {received: keep, step: keep, again: keep, other: keep, failure: keep,
-		endDeployed: keep, endCanceled: keep, endOther: keep},
+var transitions = [workClasses][signals]effect{
+	workGoesOn: {
+		signalReceived: effectAdvance, signalStep: effectAdvance, signalAgain: effectAdvance,
+		signalOther: effectNone, signalFailure: effectFail, signalDeployed: effectEnd,
+		signalCanceled: effectEnd, signalEnded: effectEnd},
+	workFailing: {
+		signalReceived: effectNone, signalStep: effectReopen, signalAgain: effectReopen,
+		signalOther: effectNone, signalFailure: effectNone, signalDeployed: effectEnd,
+		signalCanceled: effectEnd, signalEnded: effectEnd},
+	workFailed: {
+		signalReceived: effectNone, signalStep: effectNone, signalAgain: effectReopen,
+		signalOther: effectNone, signalFailure: effectNone, signalDeployed: effectEnd,
+		signalCanceled: effectNone, signalEnded: effectEnd},
+	workCanceled: {
+		signalReceived: effectNone, signalStep: effectNone, signalAgain: effectNone,
+		signalOther: effectNone, signalFailure: effectNone, signalDeployed: effectEnd,
+		signalCanceled: effectNone, signalEnded: effectNone},
+	workEnded: {
+		signalReceived: effectNone, signalStep: effectNone, signalAgain: effectNone,
+		signalOther: effectNone, signalFailure: effectNone, signalDeployed: effectNone,
+		signalCanceled: effectNone, signalEnded: effectNone},
 }
 
 // Next returns the work after a fact. Repeated says that the fact accepts or resolves an event again
 // that never came to an image before: only that lets an event go on which has ended as failed.
 func (w Work) Next(f Fact, repeated bool) Work {
-	switch transitions[w.class()][signal(f, repeated)] {
-	case advance:
+	switch transitions[w.class()][signalOf(f, repeated)] {
+	case effectAdvance:
 		if next := State(f.Kind()); next.progress() > w.State.progress() {
 			w.State = next
 		}
-	case reopen:
+	case effectReopen:
 		return Work{State: State(f.Kind())}
-	case fail:
+	case effectFail:
 		return Work{State: StateFailed, Done: true}
-	case end:
+	case effectEnd:
 		return Work{State: As[Completed](f).State, Done: true, Completed: true}
 	}
 	return w
 }
 
-func (w Work) class() int {
+func (w Work) class() workClass {
 	switch {
 	case !w.Done:
-		return working
+		return workGoesOn
 	case !w.Completed:
-		return failing
+		return workFailing
 	case w.State == StateFailed:
-		return failed
+		return workFailed
 	case w.State == StateCanceled:
-		return canceled
+		return workCanceled
 	}
-	return ended
+	return workEnded
 }
 
-func signal(f Fact, repeated bool) int {
+func signalOf(f Fact, repeated bool) signal {
 	switch body := f.Body.(type) {
 	case *Event, *Resolved:
 		if repeated {
-			return again
+			return signalAgain
 		}
 	case *Completed:
 		switch body.State {
 		case StateDeployed:
-			return endDeployed
+			return signalDeployed
 		case StateCanceled:
-			return endCanceled
+			return signalCanceled
 		}
-		return endOther
+		return signalEnded
 	case *Failed:
 		if body.Final {
-			return failure
+			return signalFailure
 		}
-		return other
+		return signalOther
 	}
 	switch {
 	case f.Kind() == FactReceived:
-		return received
+		return signalReceived
 	case f.Kind().row().progress > 0:
-		return step
+		return signalStep
 	}
-	return other
+	return signalOther
 }

@@ -3,8 +3,8 @@ package pratique
 // Stage is a step of the pipeline with a queue.
 type Stage string
 
-// The stages in their order. They are untyped, because facts use the same names for authors and
-// failures.
+// The stages in their order. They are untyped, because facts about failures name other parts of the
+// service in the same field.
 const (
 	StageInspect = "inspect"
 	StageAttest  = "attest"

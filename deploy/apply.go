@@ -51,7 +51,9 @@ type edits struct {
 func apply(ctx context.Context, tree Tree, t Target, c pratique.Change) (edits, error) {
 	a := &applying{target: t.Name, change: c, left: editBytes, made: edits{files: map[string][]byte{}}}
 	err := timely(ctx, func(ctx context.Context) error {
-		return tree.Walk(ctx, t.Path, func(f File) error { return a.file(ctx, f) })
+		return tree.Walk(ctx, t.Path, eachFile(func(f File, content []byte) error {
+			return a.file(ctx, f, content)
+		}, func(f File, cause error) error { return a.tooLarge(ctx, f, cause) }))
 	})
 	switch {
 	case ctx.Err() != nil:
@@ -76,17 +78,7 @@ type applying struct {
 	large  map[string]bool // what is known of files that are too large to be edited, by content
 }
 
-func (a *applying) file(ctx context.Context, f File) error {
-	if !locate.All().Relevant(f.Path()) {
-		return nil
-	}
-	content, err := f.Read()
-	if pratique.KindOf(err) == pratique.Exhausted {
-		return a.tooLarge(ctx, f, err)
-	}
-	if err != nil {
-		return err
-	}
+func (a *applying) file(ctx context.Context, f File, content []byte) error {
 	if err := a.spend(f, int64(len(content))); err != nil {
 		return err
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/pratique-dev/pratique"
-	"github.com/pratique-dev/pratique/deploy/edit/locate"
 )
 
 // maxHints bounds the hints of one answer.
@@ -20,18 +19,7 @@ var errEnough = errors.New("enough")
 func hints(ctx context.Context, tip Tip, t Target, of pratique.Repository) ([]pratique.Problem, error) {
 	var found []pratique.Problem
 	files := 0
-	err := tip.Walk(ctx, t.Path, func(f File) error {
-		files++
-		if !locate.All().Relevant(f.Path()) {
-			return nil
-		}
-		content, err := f.Read()
-		if pratique.KindOf(err) == pratique.Exhausted {
-			return nil // among the problems
-		}
-		if err != nil {
-			return err
-		}
+	search := eachFile(func(f File, content []byte) error {
 		for _, line := range mentions(content, of.String()) {
 			if len(found) == maxHints {
 				return errEnough
@@ -40,6 +28,10 @@ func hints(ctx context.Context, tip Tip, t Target, of pratique.Repository) ([]pr
 				Reason: "names the image, and is not edited: mark the value, see docs/editing.md"})
 		}
 		return nil
+	}, nil) // files that are too large are among the problems
+	err := tip.Walk(ctx, t.Path, func(f File) error {
+		files++
+		return search(f)
 	})
 	switch {
 	case err != nil && !errors.Is(err, errEnough):

@@ -182,17 +182,11 @@ func (m *branchHistory) removed(ctx context.Context, now []pratique.Place) (bool
 }
 
 // placesIn reads the places of one file that ask for an image. What cannot be read has none.
-func placesIn(ctx context.Context, f File, image edit.Image) ([]pratique.Place, error) {
-	if !locate.All().Relevant(f.Path()) {
-		return nil, nil
-	}
-	content, err := f.Read()
-	if pratique.KindOf(err) == pratique.Exhausted {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	places, _, err := locate.All().Places(ctx, f.Path(), content, image)
+func placesIn(ctx context.Context, f File, image edit.Image) (places []pratique.Place, err error) {
+	visit := eachFile(func(f File, content []byte) (err error) {
+		places, _, err = locate.All().Places(ctx, f.Path(), content, image)
+		return err
+	}, nil)
+	err = visit(f)
 	return places, err
 }

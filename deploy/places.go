@@ -60,6 +60,27 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 	return all, nil
 }
 
+// eachFile returns a visitor that reads the files in which places may stand. A file that is too large
+// to be edited is for the second function; nil leaves it out.
+func eachFile(read func(f File, content []byte) error,
+	tooLarge func(f File, cause error) error) func(File) error {
+	return func(f File) error {
+		if !locate.All().Relevant(f.Path()) {
+			return nil
+		}
+		content, err := f.Read()
+		switch {
+		case err == nil:
+			return read(f, content)
+		case pratique.KindOf(err) != pratique.Exhausted:
+			return err
+		case tooLarge == nil:
+			return nil
+		}
+		return tooLarge(f, err)
+	}
+}
+
 // look fills in what one target holds.
 func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image,
 	found []pratique.TargetPlaces) error {
@@ -68,23 +89,7 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image,
 	for i := range found {
 		found[i].Tip = tip.ID()
 	}
-	err := tip.Walk(ctx, t.Path, func(f File) error {
-		if !locate.All().Relevant(f.Path()) {
-			return nil
-		}
-		content, err := f.Read()
-		if pratique.KindOf(err) == pratique.Exhausted {
-			for i := range found { // it may be where any of them stands
-				if len(found[i].Problems) < maxProblems {
-					found[i].Problems = append(found[i].Problems, pratique.Problem{Path: f.Path(),
-						Reason: oneLine(err.Error())})
-				}
-			}
-			return nil
-		}
-		if err != nil {
-			return err
-		}
+	err := tip.Walk(ctx, t.Path, eachFile(func(f File, content []byte) error {
 		all, err := locate.All().PlacesOf(ctx, f.Path(), content, wanted...)
 		if err != nil {
 			return err
@@ -100,7 +105,15 @@ func look(ctx context.Context, tip Tip, t Target, wanted []edit.Image,
 			}
 		}
 		return nil
-	})
+	}, func(f File, cause error) error {
+		for i := range found { // it may be where any of them stands
+			if len(found[i].Problems) < maxProblems {
+				found[i].Problems = append(found[i].Problems, pratique.Problem{Path: f.Path(),
+					Reason: oneLine(cause.Error())})
+			}
+		}
+		return nil
+	}))
 	switch pratique.KindOf(err) {
 	case pratique.Denied, pratique.Exhausted: // people can fix it, and what can be read is still of use
 		for i := range found {

@@ -193,8 +193,8 @@ func publishError(op string, s Stream, id string, err error) error {
 
 // Pending returns the backlog of every stage and priority, in the order of the stages, the most
 // urgent priority first. Running counts the jobs that workers of this process have.
-func (b *Broker) Pending(ctx context.Context) ([]pratique.QueueFigures, error) {
-	var all []pratique.QueueFigures
+func (b *Broker) Pending(ctx context.Context) ([]pratique.QueueStats, error) {
+	var all []pratique.QueueStats
 	for _, stage := range pratique.Stages() {
 		s, err := streamOf(stage)
 		if err != nil {
@@ -216,8 +216,8 @@ func (b *Broker) Pending(ctx context.Context) ([]pratique.QueueFigures, error) {
 }
 
 func (b *Broker) backlog(ctx context.Context, stream jetstream.Stream, s Stream,
-	priority pratique.Priority) (pratique.QueueFigures, error) {
-	out := pratique.QueueFigures{Stage: s.Stage, Priority: priority}
+	priority pratique.Priority) (pratique.QueueStats, error) {
+	out := pratique.QueueStats{Stage: s.Stage, Priority: priority}
 	consumer, err := stream.Consumer(ctx, string(priority))
 	if err != nil {
 		return out, err

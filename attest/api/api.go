@@ -46,9 +46,9 @@ type Service struct {
 	Database *pratique.Database
 	// Queues are the backlogs of the queues, in the order of the stages; empty if they are not
 	// known.
-	Queues []pratique.QueueFigures
+	Queues []pratique.QueueStats
 	// Outbox is the backlog of the outbox; nil if it is not known.
-	Outbox *pratique.OutboxFigures
+	Outbox *pratique.OutboxStats
 	// Rescan is the progress of the last rescan; nil if it is not known.
 	Rescan *Rescan
 }

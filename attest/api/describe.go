@@ -16,10 +16,10 @@ type ServiceStatus struct {
 	Profiles []pratique.Profile `json:"profiles" doc:"The named policies by which images are evaluated"`
 	Database *DatabaseAge       `json:"database" doc:"The vulnerability database in use; null while none is loaded, and then nothing is allowed"`
 	// IndexPosition is the ledger position up to which the index has read.
-	IndexPosition uint64                  `json:"indexPosition"`
-	Queues        []pratique.QueueFigures `json:"queues,omitempty" doc:"The backlog of each priority of each stage, in the order of the stages and the most urgent priority first. Absent if the queues could not be read"`
-	Outbox        *pratique.OutboxFigures `json:"outbox,omitempty" doc:"Pushes that were acknowledged and are not in a queue yet; absent if this service receives none"`
-	Rescan        *Rescan                 `json:"rescan,omitempty" doc:"The rescan for the database in use; absent before the first database"`
+	IndexPosition uint64                `json:"indexPosition"`
+	Queues        []pratique.QueueStats `json:"queues,omitempty" doc:"The backlog of each priority of each stage, in the order of the stages and the most urgent priority first. Absent if the queues could not be read"`
+	Outbox        *pratique.OutboxStats `json:"outbox,omitempty" doc:"Pushes that were acknowledged and are not in a queue yet; absent if this service receives none"`
+	Rescan        *Rescan               `json:"rescan,omitempty" doc:"The rescan for the database in use; absent before the first database"`
 }
 
 // Rescan is the progress of a rescan, and the images that were set aside.

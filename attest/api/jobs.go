@@ -52,9 +52,9 @@ type Job struct {
 
 // JobList is a part of all jobs.
 type JobList struct {
-	Items  []Job                   `json:"items"`
-	More   bool                    `json:"more" doc:"There are more than the limit"`
-	Queues []pratique.QueueFigures `json:"queues,omitempty" doc:"The whole backlog, with the age of the oldest job of each priority of each stage"`
+	Items  []Job                 `json:"items"`
+	More   bool                  `json:"more" doc:"There are more than the limit"`
+	Queues []pratique.QueueStats `json:"queues,omitempty" doc:"The whole backlog, with the age of the oldest job of each priority of each stage"`
 }
 
 // CancelRequest gives the reason.

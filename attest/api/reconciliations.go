@@ -18,7 +18,7 @@ type Reconciler interface {
 	// these are. A repository that is not configured is Invalid.
 	Request(repos []pratique.Repository) ([]pratique.Repository, error)
 	// Status returns the progress of each configured repository.
-	Status() []Reconciliation
+	Status() []pratique.Sweep
 }
 
 // ReconcileRequest requests sweeps.
@@ -27,27 +27,9 @@ type ReconcileRequest struct {
 	Deploy       []string `json:"deploy,omitempty" maxItems:"20" doc:"Each registry/path:tag: what the tag names now is evaluated and deployed as if it had been pushed now. With deploy, no repositories means no sweep. The token must allow to operate" example:"[\"registry.example/team/app:1.0\"]"`
 }
 
-// Reconciliation is the progress of the sweeps of a repository. The numbers are those of the sweep
-// in progress, otherwise of the last one.
-type Reconciliation struct {
-	Repository string         `json:"repository" doc:"registry/path"`
-	State      string         `json:"state" enum:"idle,waiting,sweeping,failed" doc:"idle or failed after the last sweep; waiting to start, or, with retryAt, for the registry"`
-	Started    time.Time      `json:"started,omitzero"`
-	Finished   time.Time      `json:"finished,omitzero" doc:"When the last sweep ended"`
-	Next       time.Time      `json:"next,omitzero" doc:"When the next one begins; absent while one is in progress"`
-	Tags       int            `json:"tags" doc:"Tags that were checked: unchanged, news and skipped"`
-	Unchanged  int            `json:"unchanged"`
-	News       int            `json:"news" doc:"Tags with a push that no webhook reported; they are evaluated"`
-	Skipped    map[string]int `json:"skipped,omitempty" doc:"Tags that were skipped, by reason: signature-tag, filter, waiting, overtaken, vanished, not-a-tag, unreadable"`
-	Requests   int            `json:"requests" doc:"Requests to the registry"`
-	Restored   int            `json:"restored,omitempty" doc:"Images that are attested again because the registry lost their attestations"`
-	Error      string         `json:"error,omitempty" doc:"Why the last sweep failed, or why the one in progress waits"`
-	RetryAt    time.Time      `json:"retryAt,omitzero" doc:"When the sweep in progress continues"`
-}
-
 // ReconciliationList is one entry for each repository, in the order of the configuration.
 type ReconciliationList struct {
-	Items       []Reconciliation `json:"items"`
+	Items       []pratique.Sweep `json:"items"`
 	Submissions []Submission     `json:"submissions,omitempty" doc:"One for each image of deploy, in their order"`
 }
 
@@ -116,7 +98,7 @@ func (s *service) reconcile(ctx context.Context, in *reconcileInput) (*reconcili
 			return nil, err
 		}
 	}
-	chosen := []Reconciliation{}
+	chosen := []pratique.Sweep{}
 	if sweeps { // before anything is submitted, because an extra sweep is harmless
 		var err error
 		if chosen, err = s.sweep(repos); err != nil {
@@ -169,7 +151,7 @@ func (s *service) repositoriesToSweep(by caller, names []string) ([]pratique.Rep
 
 // sweep requests sweeps, and returns the repositories that wait for one, in their state before. A
 // short sweep may be over by now, and clients wait for finished to change.
-func (s *service) sweep(repos []pratique.Repository) ([]Reconciliation, error) {
+func (s *service) sweep(repos []pratique.Repository) ([]pratique.Sweep, error) {
 	before := s.Reconcile.Status()
 	accepted, err := s.Reconcile.Request(repos)
 	if err != nil {
@@ -179,7 +161,7 @@ func (s *service) sweep(repos []pratique.Repository) ([]Reconciliation, error) {
 	for _, repo := range accepted {
 		asked[repo.String()] = true
 	}
-	var chosen []Reconciliation
+	var chosen []pratique.Sweep
 	for _, r := range before {
 		if !asked[r.Repository] {
 			continue
@@ -233,9 +215,9 @@ func (s *service) deployByName(ctx context.Context, images []string) ([]Submissi
 	return out, nil
 }
 
-func reconciliations(all []Reconciliation) *reconciliationsOutput {
+func reconciliations(all []pratique.Sweep) *reconciliationsOutput {
 	if all == nil {
-		all = []Reconciliation{} // an empty list, and not null
+		all = []pratique.Sweep{} // an empty list, and not null
 	}
 	return &reconciliationsOutput{Body: ReconciliationList{Items: all}}
 }

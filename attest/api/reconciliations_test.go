@@ -16,10 +16,11 @@ import (
 
 func TestReconciliations(t *testing.T) {
 	t.Parallel()
-	state := []api.Reconciliation{
-		{Repository: repo.String(), State: "waiting", Started: now, Tags: 3, Unchanged: 1, News: 1,
-			Skipped:  map[string]int{"signature-tag": 1},
-			Requests: 4, Error: "slow down", RetryAt: now.Add(time.Minute)},
+	state := []pratique.Sweep{
+		{Repository: repo.String(), State: "waiting", Started: now,
+			SweepTally: pratique.SweepTally{Tags: 3, Unchanged: 1, News: 1,
+				Skipped: map[string]int{"signature-tag": 1}, Requests: 4},
+			Error: "slow down", RetryAt: now.Add(time.Minute)},
 		{Repository: other.String(), State: "idle", Next: now.Add(time.Hour)},
 	}
 	reconciler := &sweeps{state: state}
@@ -35,7 +36,7 @@ func TestReconciliations(t *testing.T) {
 	before[1].State = "waiting"
 	for body, want := range map[string]struct {
 		asked   []pratique.Repository
-		answers []api.Reconciliation
+		answers []pratique.Sweep
 	}{
 		`{}`:                    {nil, before},
 		`{"repositories":[]}`:   {nil, before},

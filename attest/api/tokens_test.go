@@ -129,7 +129,7 @@ func TestRequeueKeepsWhatTheEventAskedFor(t *testing.T) {
 func TestSweepsOfATokensRepositories(t *testing.T) {
 	t.Parallel()
 	payments := pratique.Repository{Registry: "registry.example", Path: "payments/app"}
-	reconciler := &sweeps{state: []api.Reconciliation{{Repository: repo.String()},
+	reconciler := &sweeps{state: []pratique.Sweep{{Repository: repo.String()},
 		{Repository: payments.String()}, {Repository: other.String()}}}
 	w := newSweepingWorld(t, teams(), reconciler)
 	const path = "/api/v1/reconciliations"

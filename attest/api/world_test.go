@@ -63,7 +63,7 @@ func (b *blobs) put(content []byte) pratique.Digest {
 	return d
 }
 
-var queues = []pratique.QueueFigures{
+var queues = []pratique.QueueStats{
 	{Stage: "inspect", Priority: pratique.PriorityPush, Total: 3, Running: 1, Waiting: 2,
 		Oldest: now.Add(-90 * time.Second)},
 	{Stage: "deploy", Priority: pratique.PriorityRescan},
@@ -97,7 +97,7 @@ type world struct {
 type sweeps struct {
 	mu    sync.Mutex
 	asked [][]pratique.Repository
-	state []api.Reconciliation
+	state []pratique.Sweep
 }
 
 func (s *sweeps) Request(repos []pratique.Repository) ([]pratique.Repository, error) {
@@ -120,7 +120,7 @@ func (s *sweeps) Request(repos []pratique.Repository) ([]pratique.Repository, er
 	return accepted, nil
 }
 
-func (s *sweeps) Status() []api.Reconciliation {
+func (s *sweeps) Status() []pratique.Sweep {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.state)

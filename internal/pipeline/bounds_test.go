@@ -76,7 +76,7 @@ func TestLongTexts(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := func() error {
-		b := w.base()
+		b := w.recorder(pratique.RoleOperate)
 		return b.Cancel(t.Context(), w.event("e3", "1.0"), w.subject("app"), "somebody", long)
 	}(); err != nil {
 		t.Fatal(err)

@@ -15,9 +15,6 @@ import (
 // errCanceled is the error of a stage whose event was canceled.
 var errCanceled = errors.New("canceled")
 
-// RoleOperate is the role in facts about what people do to the work of others.
-const RoleOperate = "operate"
-
 // Cancel ends the work for an event, in the name of by. The reason may be empty, and the subject is
 // zero if the event's ref is not resolved. The caller has checked that the event has not ended. If
 // it ends at the same moment, the first end in the ledger counts.
@@ -25,7 +22,7 @@ func (r *Recorder) Cancel(ctx context.Context, e pratique.Event, s pratique.Subj
 	reason string) error {
 	w := Work{Event: e, Subject: s}
 	if s.IsZero() { // the ledger may not know the event yet
-		if err := r.Record(ctx, RoleOperate, w, s, &e); err != nil {
+		if err := r.Record(ctx, w, s, &e); err != nil {
 			return err
 		}
 	}
@@ -35,15 +32,15 @@ func (r *Recorder) Cancel(ctx context.Context, e pratique.Event, s pratique.Subj
 		completed.Detail += ": " + reason
 	}
 	completed.Detail = Excerpt(completed.Detail)
-	if err := r.Record(ctx, RoleOperate, w, pratique.Subject{}, &completed); err != nil || s.IsZero() {
+	if err := r.Record(ctx, w, pratique.Subject{}, &completed); err != nil || s.IsZero() {
 		return err
 	}
-	return r.Record(ctx, RoleOperate, w, s, &completed)
+	return r.Record(ctx, w, s, &completed)
 }
 
 // CheckCanceled returns an error if the event was canceled, after it has recorded the end of the
 // subject, too. [IgnoreCanceled] recognizes the error.
-func (b *Base) CheckCanceled(ctx context.Context, role string, w Work) error {
+func (b *Base) CheckCanceled(ctx context.Context, w Work) error {
 	f, over, err := b.Facts.Completed(ctx, pratique.Subject{}, w.Event.ID)
 	if err != nil || !over {
 		return err
@@ -59,7 +56,7 @@ func (b *Base) CheckCanceled(ctx context.Context, role string, w Work) error {
 		return err
 	}
 	if !over {
-		if err := b.Record(ctx, role, w, w.Subject, completed); err != nil {
+		if err := b.Record(ctx, w, w.Subject, completed); err != nil {
 			return err
 		}
 	}

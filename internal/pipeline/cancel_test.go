@@ -36,8 +36,8 @@ func TestCancelBeforeAStage(t *testing.T) {
 			s, want = w.subject("app"), []string{"completed ", "completed app"}
 		}
 		recorded := len(w.facts)
-		base := w.base()
-		if err := base.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice", "wrong tag"); err != nil {
+		operator := w.recorder(pratique.RoleOperate)
+		if err := operator.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice", "wrong tag"); err != nil {
 			t.Fatal(err)
 		}
 		same(t, stage, want, w.recorded()[recorded:])
@@ -70,8 +70,8 @@ func TestCancelAtEveryEdge(t *testing.T) {
 			for _, dies := range []bool{false, true} {
 				w := newWorld(t)
 				seen, canceled := 0, 0
-				base := w.base()
-				base.Edge = nil
+				operator := w.recorder(pratique.RoleOperate)
+				operator.Edge = nil
 				w.at = func(point string) {
 					if seen++; seen != i+1 {
 						return
@@ -83,7 +83,7 @@ func TestCancelAtEveryEdge(t *testing.T) {
 					if known {
 						s = w.subject("app")
 					}
-					if err := base.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice", ""); err != nil {
+					if err := operator.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice", ""); err != nil {
 						t.Fatal(err)
 					}
 					canceled = len(w.facts)
@@ -132,7 +132,7 @@ func TestCancelAtEveryEdge(t *testing.T) {
 
 func TestRequeue(t *testing.T) {
 	w := newWorld(t)
-	intake := &pipeline.Intake{Recorder: w.recorder(), Batches: queue{w}}
+	intake := &pipeline.Intake{Recorder: w.recorder(pratique.RoleQuery), Batches: queue{w}}
 	old := w.event("e1", "1.0")
 	old.OccurredAt, old.RefreshOnly, old.AllowOlder = w.now.Add(-1), true, true
 	first, err := intake.Requeue(t.Context(), old, "alice")

@@ -65,7 +65,7 @@ func TestFactsAreCorrected(t *testing.T) {
 		Places: place(w.subject("other")), Count: 1}
 	check := func(want int, standing string, h holdsNow) {
 		t.Helper()
-		d := &deploying.Drift{Recorder: w.recorder(), Records: folded{w}, Places: h}
+		d := &deploying.Drift{Recorder: w.recorder(pratique.RoleDeploy), Records: folded{w}, Places: h}
 		added, err := d.Check(t.Context())
 		if err != nil || added != want {
 			t.Fatalf("%d facts added, %v, want %d", added, err, want)
@@ -96,7 +96,7 @@ func TestFactsAreCorrected(t *testing.T) {
 
 	away := test
 	away.Failure, away.Places = "could not look", nil
-	if added, err := (&deploying.Drift{Recorder: w.recorder(), Records: folded{w},
+	if added, err := (&deploying.Drift{Recorder: w.recorder(pratique.RoleDeploy), Records: folded{w},
 		Places: holdsNow{away}}).Check(t.Context()); added != 0 ||
 		pratique.KindOf(err) == pratique.Unknown {
 		t.Errorf("a remote that is away: %d facts, %v", added, err)
@@ -175,7 +175,7 @@ func TestNothingFreezesDeployed(t *testing.T) {
 				Places: test.places, Count: max(test.count, len(test.places)), Problems: test.problems}
 			check := func(want int) {
 				t.Helper()
-				if added, err := (&deploying.Drift{Recorder: w.recorder(), Records: folded{w},
+				if added, err := (&deploying.Drift{Recorder: w.recorder(pratique.RoleDeploy), Records: folded{w},
 					Places: holdsNow{held}}).Check(t.Context()); added != want || err != nil {
 					t.Fatalf("%d facts, %v, want %d", added, err, want)
 				}
@@ -233,7 +233,7 @@ func TestTagThatMovedOn(t *testing.T) {
 		}}
 	check := func(want int) {
 		t.Helper()
-		if added, err := (&deploying.Drift{Recorder: w.recorder(), Records: folded{w},
+		if added, err := (&deploying.Drift{Recorder: w.recorder(pratique.RoleDeploy), Records: folded{w},
 			Places: holdsNow{held}}).Check(t.Context()); added != want || err != nil {
 			t.Fatalf("%d facts, %v, want %d: %+v", added, err, want,
 				pratique.As[pratique.Drifted](w.facts[len(w.facts)-1]))

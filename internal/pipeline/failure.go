@@ -21,7 +21,7 @@ type Failure struct {
 // recorded.
 func (b *Base) RecordFailure(ctx context.Context, f Failure) error {
 	return b.RecordFailureAs(ctx, f, func(w Work, detail string) error {
-		return b.Complete(ctx, f.Stage, w, pratique.StateFailed, detail)
+		return b.Complete(ctx, w, pratique.StateFailed, detail)
 	})
 }
 
@@ -44,13 +44,13 @@ func (b *Base) RecordFailureAs(ctx context.Context, f Failure,
 	if unresolved && !w.Event.Ref.Digest.IsZero() {
 		w.Subject = pratique.Subject{Repository: w.Event.Ref.Repository, Digest: w.Event.Ref.Digest}
 	}
-	if err := b.CheckCanceled(ctx, f.Stage, w); err != nil {
+	if err := b.CheckCanceled(ctx, w); err != nil {
 		return IgnoreCanceled(err)
 	}
 	if f.Final && unresolved {
 		// Without this fact the ledger might not say what the event was about, and it could not be
 		// requeued.
-		if err := b.Record(ctx, roleReceive, w, pratique.Subject{}, &w.Event); err != nil {
+		if err := b.as(pratique.RoleReceive).Record(ctx, w, pratique.Subject{}, &w.Event); err != nil {
 			return err
 		}
 	}
@@ -59,7 +59,7 @@ func (b *Base) RecordFailureAs(ctx context.Context, f Failure,
 		Ref:    w.Event.Ref,
 		Target: w.Target, Attempts: f.Attempt, Final: f.Final,
 	}
-	if err := b.Record(ctx, f.Stage, w, w.Subject, &failed); err != nil {
+	if err := b.Record(ctx, w, w.Subject, &failed); err != nil {
 		return err
 	}
 	if !f.Final {
@@ -67,7 +67,7 @@ func (b *Base) RecordFailureAs(ctx context.Context, f Failure,
 	}
 	detail := f.Stage + ": " + f.Cause.Error()
 	if w.Subject.IsZero() {
-		return IgnoreCanceled(b.Complete(ctx, f.Stage, w, pratique.StateFailed, detail))
+		return IgnoreCanceled(b.Complete(ctx, w, pratique.StateFailed, detail))
 	}
 	return IgnoreCanceled(end(w, detail))
 }

@@ -2,18 +2,21 @@ package pipeline
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/pratique-dev/pratique"
 )
-
-// roleReceive is the author of received facts. The same fact by the same author is one.
-const roleReceive = "receive"
 
 // Intake puts events into the queue of the first stage: those that webhooks and sweeps left in the
 // outbox, and submissions.
 type Intake struct {
 	Recorder
 	Batches Batches
+	// Dropped stores the bodies of requests of which something was dropped. Only [Intake.Drop] needs
+	// it.
+	Dropped DocumentWriter
 }
 
 // Batches enqueues many messages at once.
@@ -42,13 +45,14 @@ func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
 }
 
 // Submit is [Intake.Publish] for an event that somebody waits for: it also records the event as
-// received, so that its id is known from the start. If recording fails the event is accepted all
+// received, so that its id is known from the start: in the name of the role that receives, whoever
+// asks, because the same fact by the same author is one. If recording fails the event is accepted all
 // the same, and its next fact makes the id known.
 func (i *Intake) Submit(ctx context.Context, e pratique.Event) error {
 	if err := i.Publish(ctx, []pratique.Event{e}); err != nil {
 		return err
 	}
-	_ = i.Record(ctx, roleReceive, Work{Event: e}, pratique.Subject{}, &e)
+	_ = i.as(pratique.RoleReceive).Record(ctx, Work{Event: e}, pratique.Subject{}, &e)
 	return nil
 }
 
@@ -60,4 +64,37 @@ func (i *Intake) Requeue(ctx context.Context, old pratique.Event, by string) (pr
 	e.ID = pratique.EventID(old.Source, old.Ref, "requeue "+old.ID)
 	e.Requeues, e.RequeuedBy, e.Priority = old.ID, by, pratique.PriorityManual
 	return e, i.Submit(ctx, e)
+}
+
+// Bounds of [Intake.Drop]: the reasons that a fact names, and the body that is kept beside it.
+const (
+	maxDropReasons = 20
+	maxDropBody    = 256 << 10
+)
+
+// Drop records why something that a sender reported was dropped, in one fact for a request, and
+// keeps the body: somebody may want to see what was sent, or send it again. Without a reason there
+// is nothing to record.
+func (i *Intake) Drop(ctx context.Context, receiver string, reasons []string, body []byte) error {
+	if len(reasons) == 0 {
+		return nil
+	}
+	named := slices.Clone(reasons[:min(len(reasons), maxDropReasons)])
+	if more := len(reasons) - len(named); more > 0 {
+		named = append(named, fmt.Sprintf("and %d more", more))
+	}
+	kept := "no body"
+	if len(body) > 0 && len(body) <= maxDropBody {
+		digest, err := i.Dropped.Put(ctx, body)
+		if err != nil {
+			return err
+		}
+		kept = "body " + digest.String()
+	}
+	message := strings.Join(append(named, kept), "; ")
+	w := Work{Event: pratique.Event{ID: pratique.EventID(receiver, pratique.ImageRef{}, message)}}
+	return i.as(pratique.RoleReceive).Record(ctx, w, pratique.Subject{}, &pratique.Failed{
+		Stage: string(pratique.RoleReceive), Kind: pratique.Invalid, Message: message, Attempts: 1,
+		Final: true,
+	})
 }

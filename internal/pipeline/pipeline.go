@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/pratique-dev/pratique"
+	"github.com/pratique-dev/pratique/scanner"
 )
 
 // Appender records facts.
@@ -39,6 +40,13 @@ type Queue interface {
 		body []byte) error
 }
 
+// Matcher matches package lists against a database, in processes of its own. It returns a report
+// for each list, in their order.
+type Matcher interface {
+	Match(ctx context.Context, lists []pratique.Inventory,
+		db scanner.DatabaseDir) ([]pratique.Report, error)
+}
+
 // Process is this process, as facts and tests see it.
 type Process struct {
 	Now func() time.Time
@@ -56,23 +64,31 @@ func (p *Process) AtEdge(point string) {
 }
 
 // By is the author of a role's facts.
-func (p *Process) By(role string) string { return role + "@" + p.Instance }
+func (p *Process) By(role pratique.Role) string { return string(role) + "@" + p.Instance }
 
-// Recorder records facts in the name of a process.
+// Recorder records facts in the name of a role of a process.
 type Recorder struct {
 	Process
+	Role pratique.Role
+	// Ledger takes the kinds of facts that the role may record.
 	Ledger Appender
 }
 
-// Record appends a fact about the subject, by the role.
-func (r *Recorder) Record(ctx context.Context, role string, w Work, s pratique.Subject,
+// as returns a recorder in the name of another role, with the rights that this one has.
+func (r Recorder) as(role pratique.Role) *Recorder {
+	r.Role = role
+	return &r
+}
+
+// Record appends a fact about the subject.
+func (r *Recorder) Record(ctx context.Context, w Work, s pratique.Subject,
 	body pratique.Body) error {
-	f := pratique.Fact{Subject: s, Event: w.Event.ID, At: r.Now().UTC(), By: r.By(role), Body: body}
-	r.AtEdge(role + ":before-" + string(f.Kind()))
+	f := pratique.Fact{Subject: s, Event: w.Event.ID, At: r.Now().UTC(), By: r.By(r.Role), Body: body}
+	r.AtEdge(string(r.Role) + ":before-" + string(f.Kind()))
 	if _, err := r.Ledger.Append(ctx, f); err != nil {
 		return err
 	}
-	r.AtEdge(role + ":after-" + string(f.Kind()))
+	r.AtEdge(string(r.Role) + ":after-" + string(f.Kind()))
 	return nil
 }
 
@@ -87,15 +103,14 @@ type Base struct {
 
 // Complete records the end of the work for an event. If the event was canceled it records nothing
 // and returns an error, unless the state is deployed: what is in Git is deployed all the same.
-func (b *Base) Complete(ctx context.Context, role string, w Work, state pratique.State,
-	detail string) error {
-	return b.CompleteAs(ctx, role, w, pratique.Completed{State: state, Detail: detail})
+func (b *Base) Complete(ctx context.Context, w Work, state pratique.State, detail string) error {
+	return b.CompleteAs(ctx, w, pratique.Completed{State: state, Detail: detail})
 }
 
 // CompleteAs is Complete for an end with more than a state and a detail.
-func (b *Base) CompleteAs(ctx context.Context, role string, w Work, completed pratique.Completed) error {
+func (b *Base) CompleteAs(ctx context.Context, w Work, completed pratique.Completed) error {
 	if completed.State != pratique.StateDeployed {
-		if err := b.CheckCanceled(ctx, role, w); err != nil {
+		if err := b.CheckCanceled(ctx, w); err != nil {
 			return err
 		}
 	}
@@ -106,7 +121,7 @@ func (b *Base) CompleteAs(ctx context.Context, role string, w Work, completed pr
 	if outcome := completed.State.Outcome(); outcome != "" {
 		completed.Outcome, completed.Verdict = outcome, w.Verdict
 	}
-	return b.Record(ctx, role, w, w.Subject, &completed)
+	return b.Record(ctx, w, w.Subject, &completed)
 }
 
 // Restart sends the work back to an earlier stage, whose results cannot be used. It does so once

@@ -265,7 +265,7 @@ func TestGarbage(t *testing.T) {
 			if len(w.lines) != 0 {
 				t.Errorf("it led to %q", w.lines)
 			}
-			base := w.base()
+			base := w.base(pratique.RoleInspect)
 			for range 2 { // a message whose end was not confirmed comes again
 				if err := base.RecordFailure(t.Context(),
 					pipeline.Failure{Stage: pratique.StageInspect, Body: []byte(c.body), Attempt: 1,
@@ -319,7 +319,7 @@ func TestFailed(t *testing.T) {
 			w := newWorld(t)
 			e := w.event("e1", "1.0")
 			e.Ref = tt.ref
-			base := w.base()
+			base := w.base(pratique.RoleInspect)
 			body := w.encode(pipeline.Work{Event: e, Subject: tt.subject})
 			if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect,
 				Body: body, Attempt: 4, Cause: cause, Final: tt.final}); err != nil {
@@ -348,7 +348,7 @@ func TestFailed(t *testing.T) {
 // TestFailuresInALongOutage: the ledger keeps everything, so not every attempt is recorded.
 func TestFailuresInALongOutage(t *testing.T) {
 	w := newWorld(t)
-	base := w.base()
+	base := w.base(pratique.RoleInspect)
 	body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
 	for attempt := 1; attempt <= 300; attempt++ {
 		if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect,
@@ -366,7 +366,7 @@ func TestFailedThatFails(t *testing.T) {
 	for _, call := range []string{"fact received ", "fact failed ", "fact completed "} {
 		w := newWorld(t)
 		w.fail[call] = pratique.Errorf(pratique.Unavailable, "append", "as told")
-		base := w.base()
+		base := w.base(pratique.RoleInspect)
 		body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
 		isKind(t, base.RecordFailure(t.Context(), pipeline.Failure{Stage: pratique.StageInspect,
 			Body: body, Attempt: 1, Cause: errPlain, Final: true}), pratique.Unavailable, w.fail[call])
@@ -375,7 +375,7 @@ func TestFailedThatFails(t *testing.T) {
 
 func TestIntake(t *testing.T) {
 	w := newWorld(t)
-	intake := &pipeline.Intake{Recorder: w.recorder(), Batches: queue{w}}
+	intake := &pipeline.Intake{Recorder: w.recorder(pratique.RoleQuery), Batches: queue{w}}
 	if err := intake.Submit(t.Context(), w.event("e1", "1.0")); err != nil {
 		t.Fatal(err)
 	}

@@ -32,10 +32,10 @@ func (b *Base) failUnreadable(ctx context.Context, f Failure) error {
 		Stage: f.Stage, Kind: pratique.Invalid, Message: message, Ref: e.Ref, Attempts: f.Attempt,
 		Final: true,
 	}
-	if err := b.Record(ctx, f.Stage, w, pratique.Subject{}, &failed); err != nil {
+	if err := b.Record(ctx, w, pratique.Subject{}, &failed); err != nil {
 		return err
 	}
-	return IgnoreCanceled(b.Complete(ctx, f.Stage, w, pratique.StateFailed, f.Stage+": "+message))
+	return IgnoreCanceled(b.Complete(ctx, w, pratique.StateFailed, f.Stage+": "+message))
 }
 
 // readableEvent returns the id of a message's event, and its ref if that is valid.

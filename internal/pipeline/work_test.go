@@ -37,7 +37,7 @@ func TestNewerMessages(t *testing.T) {
 	if _, err := pipeline.DecodeWork(m.body); pratique.KindOf(err) != pratique.Unavailable {
 		t.Errorf("decoded: %v", err)
 	}
-	base := w.base()
+	base := w.base(pratique.RoleInspect)
 	cause := pratique.Errorf(pratique.Unavailable, "decode", "newer")
 	if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: m.stage, Body: m.body,
 		Attempt: 1, Cause: cause, Final: false}); err != nil || len(w.facts) != 0 {

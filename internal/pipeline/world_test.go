@@ -137,22 +137,22 @@ func (w *world) name(s pratique.Subject) string {
 	return s.String()
 }
 
-func (w *world) recorder() pipeline.Recorder {
+func (w *world) recorder(role pratique.Role) pipeline.Recorder {
 	return pipeline.Recorder{
 		Process: pipeline.Process{Now: func() time.Time {
 			return w.now
-		}, Instance: "host", Edge: w.edge}, Ledger: ledger{w},
+		}, Instance: "host", Edge: w.edge}, Role: role, Ledger: ledger{w},
 	}
 }
 
-func (w *world) base() pipeline.Base {
-	return pipeline.Base{Recorder: w.recorder(), Facts: ledger{w}, Queue: queue{w},
+func (w *world) base(role pratique.Role) pipeline.Base {
+	return pipeline.Base{Recorder: w.recorder(role), Facts: ledger{w}, Queue: queue{w},
 		Unreadable: documents{w}}
 }
 
 func (w *world) inspect() *inspecting.Stage {
 	return &inspecting.Stage{
-		Base: w.base(), Documents: documents{w}, Resolver: resolver{w}, Tags: tags{w},
+		Base: w.base(pratique.RoleInspect), Documents: documents{w}, Resolver: resolver{w}, Tags: tags{w},
 		Publish: w.takeIn, Images: imagesFake{w}, Parser: parser{w},
 		Scanner: w.scanner, Extras: w.extras, Database: func() (scanner.DatabaseDir, error) {
 			return w.database, w.ask("database")
@@ -162,14 +162,14 @@ func (w *world) inspect() *inspecting.Stage {
 
 func (w *world) attest() *attesting.Stage {
 	return &attesting.Stage{
-		Base: w.base(), Documents: documents{w}, Policy: policy{w}, Signer: w.registry.key,
+		Base: w.base(pratique.RoleAttest), Documents: documents{w}, Policy: policy{w}, Signer: w.registry.key,
 		Verifier: w.registry.key, Store: w.registry,
 		Attestations: w.registry, VerifierID: w.verifier, Version: "1", Refresh: w.refresh,
 	}
 }
 
 func (w *world) deploy() *deploying.Stage {
-	return &deploying.Stage{Base: w.base(), Answers: ledger{w}, Gate: gate{w}}
+	return &deploying.Stage{Base: w.base(pratique.RoleDeploy), Answers: ledger{w}, Gate: gate{w}}
 }
 
 // handle delivers one message; alive is false if the process died.
@@ -205,7 +205,7 @@ func (w *world) mustHandle(m message) {
 // publish takes an event in and returns its message.
 func (w *world) publish(e pratique.Event) message {
 	w.t.Helper()
-	intake := &pipeline.Intake{Recorder: w.recorder(), Batches: queue{w}}
+	intake := &pipeline.Intake{Recorder: w.recorder(pratique.RoleReceive), Batches: queue{w}}
 	if err := intake.Publish(w.t.Context(), []pratique.Event{e}); err != nil {
 		w.t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func (e exporter) send(name string, kind prometheus.ValueType, value float64, la
 	e.out <- metric
 }
 
-func (e exporter) outbox(o pratique.OutboxFigures) {
+func (e exporter) outbox(o pratique.OutboxStats) {
 	e.gauge("pratique_outbox_waiting_events", float64(o.Waiting))
 	e.gauge("pratique_outbox_unresolved_pushes", float64(o.Unresolved))
 	e.gauge("pratique_outbox_set_aside_events", float64(o.Refused))
@@ -57,7 +57,7 @@ func (e exporter) outbox(o pratique.OutboxFigures) {
 	e.counter("pratique_outbox_failed_commits_total", o.FailedCommits)
 }
 
-func (e exporter) queues(all []pratique.QueueFigures) {
+func (e exporter) queues(all []pratique.QueueStats) {
 	for _, q := range all {
 		e.gauge("pratique_queue_messages", float64(q.Running), string(q.Stage), string(q.Priority),
 			"running")
@@ -108,15 +108,15 @@ func (e exporter) denials(d Denials) {
 	e.gauge("pratique_denials_pending_oldest_age_seconds", d.OldestAge.Seconds())
 }
 
-func (e exporter) reconcile(all []Repository) {
+func (e exporter) reconcile(all []pratique.Sweep) {
 	for _, r := range all {
 		last := 0.0
-		if !r.LastSuccess.IsZero() {
-			last = float64(r.LastSuccess.UnixMilli()) / 1000
+		if !r.Totals.LastSuccess.IsZero() {
+			last = float64(r.Totals.LastSuccess.UnixMilli()) / 1000
 		}
-		e.gauge("pratique_reconcile_last_success_timestamp_seconds", last, r.Name)
-		e.gauge("pratique_reconcile_interval_seconds", r.Interval.Seconds(), r.Name)
-		e.counter("pratique_reconcile_news_total", r.News, r.Name)
-		e.counter("pratique_reconcile_failures_total", r.Failures, r.Name)
+		e.gauge("pratique_reconcile_last_success_timestamp_seconds", last, r.Repository)
+		e.gauge("pratique_reconcile_interval_seconds", r.Totals.Interval.Seconds(), r.Repository)
+		e.counter("pratique_reconcile_news_total", r.Totals.News, r.Repository)
+		e.counter("pratique_reconcile_failures_total", r.Totals.Failures, r.Repository)
 	}
 }

@@ -36,29 +36,29 @@ func full(t *testing.T) *Metrics {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	err := m.Watch(Sources{
 		Now: func() time.Time { return now },
-		Outbox: func(context.Context) (pratique.OutboxFigures, error) {
-			return pratique.OutboxFigures{
+		Outbox: func(context.Context) (pratique.OutboxStats, error) {
+			return pratique.OutboxStats{
 				Waiting: 1, Unresolved: 2, Refused: 3, Bytes: 4, MaxBytes: 5,
 				Oldest: now.Add(-6500 * time.Millisecond), OldestUnresolved: now.Add(-12 * time.Second),
 				Stored: 7, Duplicates: 8, Forwarded: 9, RefusedFull: 10, FailedCommits: 11,
 			}, nil
 		},
-		Queues: func(context.Context) ([]pratique.QueueFigures, error) {
-			all := []pratique.QueueFigures{{Stage: "inspect", Priority: "push", Running: 1,
+		Queues: func(context.Context) ([]pratique.QueueStats, error) {
+			all := []pratique.QueueStats{{Stage: "inspect", Priority: "push", Running: 1,
 				Waiting: 2, Oldest: now.Add(-3 * time.Second)}}
 			for _, priority := range pratique.Priorities() {
-				all = append(all, pratique.QueueFigures{Stage: "deploy", Priority: priority})
+				all = append(all, pratique.QueueStats{Stage: "deploy", Priority: priority})
 			}
 			return all, nil
 		},
 		Database: func(context.Context) (Database, error) {
 			return Database{Age: time.Hour, Limit: 72 * time.Hour}, nil
 		},
-		Reconcile: func(context.Context) ([]Repository, error) {
-			return []Repository{
-				{Name: "r.test/a", LastSuccess: time.UnixMilli(1500), Interval: time.Hour, News: 1,
-					Failures: 2},
-				{Name: "r.test/b", Interval: time.Hour},
+		Reconcile: func(context.Context) ([]pratique.Sweep, error) {
+			return []pratique.Sweep{
+				{Repository: "r.test/a", Totals: pratique.SweepTotals{Interval: time.Hour,
+					LastSuccess: time.UnixMilli(1500), News: 1, Failures: 2}},
+				{Repository: "r.test/b", Totals: pratique.SweepTotals{Interval: time.Hour}},
 			}, nil
 		},
 		Pauses: func(context.Context) (map[string]time.Duration, error) {
@@ -100,7 +100,7 @@ func scrape(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
 	return families
 }
 
-// values are the figures of a scrape, as name{label=value,…}. Of a histogram it is the count.
+// values are the metrics of a scrape, as name{label=value,…}. Of a histogram it is the count.
 func values(families map[string]*dto.MetricFamily) map[string]float64 {
 	out := map[string]float64{}
 	for name, family := range families {
@@ -161,7 +161,7 @@ func TestNamesAreThoseOfGoldenFile(t *testing.T) {
 	}
 }
 
-func TestFiguresHaveTheirSourcesValues(t *testing.T) {
+func TestMetricsHaveTheirSourcesValues(t *testing.T) {
 	t.Parallel()
 	got := values(scrape(t, full(t)))
 	for name, want := range map[string]float64{
@@ -242,7 +242,7 @@ func TestSourceThatFailsHidesNoOther(t *testing.T) {
 	why := "NATS is away"
 	var told []string
 	err := m.Watch(Sources{
-		Queues: func(context.Context) ([]pratique.QueueFigures, error) {
+		Queues: func(context.Context) ([]pratique.QueueStats, error) {
 			if why == "" {
 				return nil, nil
 			}
@@ -250,11 +250,12 @@ func TestSourceThatFailsHidesNoOther(t *testing.T) {
 		},
 		Unread:   func(source string, err error) { told = append(told, source+": "+err.Error()) },
 		Database: func(context.Context) (Database, error) { return Database{Age: time.Minute}, nil },
-		Reconcile: func(ctx context.Context) ([]Repository, error) {
+		Reconcile: func(ctx context.Context) ([]pratique.Sweep, error) {
 			if _, bounded := ctx.Deadline(); !bounded {
 				return nil, errors.New("no deadline")
 			}
-			return []Repository{{Name: "twice"}, {Name: "twice"}, {Name: "na\xffme", News: 4}}, nil
+			return []pratique.Sweep{{Repository: "twice"}, {Repository: "twice"},
+				{Repository: "na\xffme", Totals: pratique.SweepTotals{News: 4}}}, nil
 		},
 	})
 	if err != nil {

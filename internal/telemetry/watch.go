@@ -17,10 +17,10 @@ const readTimeout = 5 * time.Second
 // They must return when their context ends. A nil source does not belong to this role, and has no
 // metrics.
 type Sources struct {
-	Outbox    func(context.Context) (pratique.OutboxFigures, error)
-	Queues    func(context.Context) ([]pratique.QueueFigures, error)
+	Outbox    func(context.Context) (pratique.OutboxStats, error)
+	Queues    func(context.Context) ([]pratique.QueueStats, error)
 	Database  func(context.Context) (Database, error)
-	Reconcile func(context.Context) ([]Repository, error)
+	Reconcile func(context.Context) ([]pratique.Sweep, error)
 	// Pauses are the remaining pauses of the registries, by name; 0 if a registry is not paused.
 	Pauses func(context.Context) (map[string]time.Duration, error)
 	Rescan func(context.Context) (Rescan, error)
@@ -63,19 +63,6 @@ type Rescan struct {
 	pratique.Rescan
 	// Running is how long it has been running, or should have been; 0 if it is finished.
 	Running time.Duration
-}
-
-// Repository is a repository that is reconciled.
-type Repository struct {
-	// Name is its registry and path.
-	Name string
-	// LastSuccess is the end of the last successful sweep; zero if there is none.
-	LastSuccess time.Time
-	// Interval is the time between two sweeps.
-	Interval time.Duration
-	// News counts the pushes that no webhook reported, Failures the failed sweeps. Both only grow
-	// in a process.
-	News, Failures uint64
 }
 
 // collector collects the metrics of the sources.

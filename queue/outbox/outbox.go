@@ -141,7 +141,7 @@ func (o *Outbox) Close() error {
 }
 
 // Stats returns the counters. It is cheap, but reads the age of each unresolved push.
-func (o *Outbox) Stats() pratique.OutboxFigures {
+func (o *Outbox) Stats() pratique.OutboxStats {
 	var logged, unresolved time.Time
 	// A closed file cannot be read; the counters remain.
 	_ = o.view("read outbox", func(tx *bbolt.Tx) error {
@@ -151,7 +151,7 @@ func (o *Outbox) Stats() pratique.OutboxFigures {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	t := o.totals
-	return pratique.OutboxFigures{
+	return pratique.OutboxStats{
 		Waiting: t.waiting, Unresolved: t.unresolved, Refused: t.refused,
 		Bytes: t.bytes, MaxBytes: o.config.MaxBytes, Oldest: logged, OldestUnresolved: unresolved,
 		Stored: t.stored, Duplicates: t.duplicates, Forwarded: t.forwarded, RefusedFull: t.full,

@@ -20,7 +20,7 @@ type bookmark struct {
 	Error    string `json:"error,omitempty"`
 	// Resume is where to continue, nil for the beginning.
 	Resume *position `json:"resume,omitempty"`
-	Tally
+	pratique.SweepTally
 }
 
 // position is a position in the list of tags.
@@ -63,11 +63,11 @@ func (r *Reconciler) load(e *entry) {
 		interval := withJitter(r.config.Interval)
 		next = latest(now, earliest(m.Started.Add(interval), now.Add(interval)))
 	}
-	r.update(e, func(s *Status) {
-		*s = Status{Repository: e.Repository.Repository, State: Idle, Started: e.mark.Started,
-			Finished: e.mark.Finished,
-			Next:     next, Error: e.mark.Error, Tally: e.mark.Tally,
-			Totals: Totals{LastSuccess: e.mark.LastSuccess}}
+	r.update(e, func(s *pratique.Sweep) {
+		*s = pratique.Sweep{Repository: e.Repository.Repository.String(), State: Idle,
+			Started: e.mark.Started, Finished: e.mark.Finished, Next: next, Error: e.mark.Error,
+			SweepTally: e.mark.SweepTally, Totals: pratique.SweepTotals{
+				Interval: r.config.Interval, LastSuccess: e.mark.LastSuccess}}
 		s.Skipped = maps.Clone(e.mark.Skipped)
 		if s.Error != "" {
 			s.State = Failed
@@ -77,8 +77,8 @@ func (r *Reconciler) load(e *entry) {
 
 // save stores the bookmark. If that fails, some tags are checked twice.
 func (r *Reconciler) save(ctx context.Context, e *entry) {
-	r.update(e, func(s *Status) {
-		e.mark.Tally = s.Tally
+	r.update(e, func(s *pratique.Sweep) {
+		e.mark.SweepTally = s.SweepTally
 		e.mark.Skipped = maps.Clone(s.Skipped)
 	})
 	if err := r.write(ctx, e.bookmarkName(), e.mark); err != nil {

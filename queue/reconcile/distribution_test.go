@@ -113,7 +113,7 @@ func TestAgainstDistribution(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = r.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	rests := func() Status {
+	rests := func() pratique.Sweep {
 		t.Helper()
 		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 			if s := r.Status()[0]; (s.State == Idle || s.State == Failed) && !s.Finished.IsZero() {
@@ -121,9 +121,9 @@ func TestAgainstDistribution(t *testing.T) {
 			}
 		}
 		t.Fatalf("no end: %+v", r.Status())
-		return Status{}
+		return pratique.Sweep{}
 	}
-	again := func() Status {
+	again := func() pratique.Sweep {
 		t.Helper()
 		seen.take()
 		if _, err := r.Request(nil); err != nil {

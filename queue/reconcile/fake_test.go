@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -331,19 +332,19 @@ func (w *world) until(what string, reached func() bool) {
 	w.t.Fatalf("never: %s; %+v", what, w.r.Status())
 }
 
-func (w *world) status(path string) Status {
+func (w *world) status(path string) pratique.Sweep {
 	w.t.Helper()
 	for _, s := range w.r.Status() {
-		if s.Repository.Path == path {
+		if _, of, _ := strings.Cut(s.Repository, "/"); of == path {
 			return s
 		}
 	}
 	w.t.Fatalf("no status of %s", path)
-	return Status{}
+	return pratique.Sweep{}
 }
 
 // rests waits until the sweep of a repository has ended, and no other is due.
-func (w *world) rests(path string) Status {
+func (w *world) rests(path string) pratique.Sweep {
 	w.t.Helper()
 	w.until(path+" rests", func() bool {
 		s := w.status(path)

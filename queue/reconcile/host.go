@@ -80,7 +80,7 @@ func (h *host) sweep(ctx context.Context, e *entry) {
 	s := begin(h, e)
 	err := s.run(ctx)
 	if ctx.Err() != nil {
-		r.update(e, func(s *Status) { s.State, s.RetryAt = Waiting, time.Time{} })
+		r.update(e, func(s *pratique.Sweep) { s.State, s.RetryAt = Waiting, time.Time{} })
 		keep, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 		defer cancel()
 		r.save(keep, e)
@@ -100,14 +100,14 @@ func (h *host) sweep(ctx context.Context, e *entry) {
 	if err == nil || !transient(err) {
 		e.mark.Resume = nil
 	}
-	r.update(e, func(s *Status) {
+	r.update(e, func(s *pratique.Sweep) {
 		s.State, s.Finished, s.Next, s.Error, s.RetryAt = state, now, next, e.mark.Error, time.Time{}
 		if err == nil {
-			s.LastSuccess = now
+			s.Totals.LastSuccess = now
 		} else {
-			s.Failures++
+			s.Totals.Failures++
 		}
-		e.mark.LastSuccess = s.LastSuccess
+		e.mark.LastSuccess = s.Totals.LastSuccess
 	})
 	r.save(ctx, e)
 }

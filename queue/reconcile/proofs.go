@@ -81,7 +81,7 @@ func (s *sweep) restore(ctx context.Context) {
 			})
 			if err == nil {
 				restored++
-				s.count(func(t *Tally) { t.Restored++ })
+				s.count(func(t *pratique.SweepTally) { t.Restored++ })
 			}
 		}
 		if err != nil {

@@ -142,7 +142,8 @@ func (r *Reconciler) add(repo Repository) error {
 	if repo.Source == "" {
 		repo.Source = defaultSource
 	}
-	e := &entry{Repository: repo, status: Status{Repository: repo.Repository, State: Idle}}
+	e := &entry{Repository: repo, status: pratique.Sweep{Repository: repo.Repository.String(),
+		State: Idle, Totals: pratique.SweepTotals{Interval: r.config.Interval}}}
 	r.entries = append(r.entries, e)
 	name := repo.Repository.Registry
 	i := slices.IndexFunc(r.hosts, func(h *host) bool { return h.name == name })

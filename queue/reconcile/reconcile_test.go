@@ -42,11 +42,11 @@ func TestFindsWhatNoWebhookToldOf(t *testing.T) {
 		started := time.Now()
 		defer w.run()()
 		s := w.rests("team/app")
-		want := Tally{Tags: 12, Unchanged: 1, News: 3, Requests: 7, Skipped: map[string]int{
+		want := pratique.SweepTally{Tags: 12, Unchanged: 1, News: 3, Requests: 7, Skipped: map[string]int{
 			SkippedSignature: 2, SkippedFilter: 1, SkippedWaiting: 1, SkippedVanished: 1,
 			SkippedOvertaken: 1, SkippedInvalid: 2,
 		}}
-		if diff := cmp.Diff(want, s.Tally); diff != "" || s.State != Idle || s.Error != "" ||
+		if diff := cmp.Diff(want, s.SweepTally); diff != "" || s.State != Idle || s.Error != "" ||
 			!s.Started.Equal(started) || s.Finished.Before(started) {
 			t.Errorf("%+v %s", s, diff)
 		}

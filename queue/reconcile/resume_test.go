@@ -192,7 +192,7 @@ func TestUnchangedListIsNotSentAgain(t *testing.T) {
 		w.registry.etags, w.registry.invalid = true, 1
 		w.registry.push(repo("a"), "v1", "v1")
 		w.registry.push(repo("a"), "v2", "v2")
-		sweep := func() Status {
+		sweep := func() pratique.Sweep {
 			t.Helper()
 			stop := w.run()
 			defer stop()

@@ -65,7 +65,7 @@ func (s *sweep) retry(ctx context.Context, try func() error) error {
 			return ctx.Err()
 		}
 		if err == nil && tries > 1 {
-			s.reconciler.update(s.e, func(status *Status) { status.Error = "" })
+			s.reconciler.update(s.e, func(status *pratique.Sweep) { status.Error = "" })
 		}
 		if err == nil || !transient(err) || tries >= s.maxTriesOf(err) {
 			return err
@@ -93,7 +93,7 @@ func pause(err error, tries int, random float64) time.Duration {
 func (s *sweep) wait(ctx context.Context, d time.Duration, cause error) error {
 	r := s.reconciler
 	until := r.config.Now().Add(d)
-	r.update(s.e, func(status *Status) {
+	r.update(s.e, func(status *pratique.Sweep) {
 		status.State, status.RetryAt = Waiting, until
 		status.Error = pratique.Excerpt(cause.Error(), maxError)
 	})
@@ -101,7 +101,7 @@ func (s *sweep) wait(ctx context.Context, d time.Duration, cause error) error {
 	if err := backoff.Sleep(ctx, d); err != nil {
 		return err
 	}
-	r.update(s.e, func(status *Status) { status.State, status.RetryAt = Sweeping, time.Time{} })
+	r.update(s.e, func(status *pratique.Sweep) { status.State, status.RetryAt = Sweeping, time.Time{} })
 	return nil
 }
 
@@ -110,6 +110,6 @@ func (s *sweep) spend(ctx context.Context) error {
 	if err := s.budget.Wait(ctx); err != nil {
 		return pratique.Wrap(pratique.Unavailable, "wait for the registry's turn", s.name, err)
 	}
-	s.count(func(t *Tally) { t.Requests++ })
+	s.count(func(t *pratique.SweepTally) { t.Requests++ })
 	return nil
 }

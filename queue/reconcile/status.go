@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pratique-dev/pratique"
 )
@@ -40,63 +39,22 @@ const (
 	SkippedUnreadable = "unreadable"
 )
 
-// Tally counts what a sweep found. Tags is the sum of Unchanged, News and Skipped.
-type Tally struct {
-	Tags      int `json:"tags"`
-	Unchanged int `json:"unchanged"`
-	// News were published.
-	News int `json:"news"`
-	// Skipped is by reason.
-	Skipped map[string]int `json:"skipped,omitempty"`
-	// Requests counts the requests to the registry.
-	Requests int `json:"requests"`
-	// Restored are images that are attested again because the registry has lost their attestations.
-	Restored int `json:"restored,omitempty"`
-}
-
-// Status is the state of a repository's sweeps. A zero time means never, or not now.
-type Status struct {
-	Repository pratique.Repository
-	State      string
-	// Started is when the current or last sweep began, Finished when the last one ended.
-	Started, Finished time.Time
-	// Next is when the next sweep is due.
-	Next time.Time
-	// Tally is of the current or last sweep.
-	Tally
-	// Error is why the last sweep failed, or why the current one waits.
-	Error string
-	// RetryAt is when a waiting sweep continues.
-	RetryAt time.Time
-	// Totals only grow while the process runs.
-	Totals
-}
-
-// Totals count over all sweeps of a repository since the process began.
-type Totals struct {
-	// LastSuccess is when a sweep last succeeded, perhaps before the process began; zero if none
-	// did.
-	LastSuccess time.Time
-	// AllNews counts published events, Failures failed sweeps.
-	AllNews, Failures uint64
-}
-
 // entry is a configured repository.
 type entry struct {
 	Repository
 	// mark is only used by the goroutine of its host.
 	mark bookmark
 	// The rest is guarded by the reconciler's mutex.
-	status Status
+	status pratique.Sweep
 	wanted bool // requested, and not begun since
 }
 
 // Status returns the state of every configured repository, in the order of the configuration.
-func (r *Reconciler) Status() []Status {
+func (r *Reconciler) Status() []pratique.Sweep {
 	now := r.config.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	all := make([]Status, 0, len(r.entries))
+	all := make([]pratique.Sweep, 0, len(r.entries))
 	for _, e := range r.entries {
 		s := e.status
 		s.Skipped = maps.Clone(s.Skipped)
@@ -160,13 +118,13 @@ func (r *Reconciler) names() string {
 }
 
 // update changes the status of an entry.
-func (r *Reconciler) update(e *entry, change func(s *Status)) {
+func (r *Reconciler) update(e *entry, change func(s *pratique.Sweep)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	change(&e.status)
 }
 
-func (t *Tally) skip(reason string, n int) {
+func skip(t *pratique.SweepTally, reason string, n int) {
 	if n == 0 {
 		return
 	}

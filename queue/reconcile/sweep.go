@@ -44,7 +44,7 @@ func begin(h *host, e *entry) *sweep {
 	e.wanted = false
 	if !resumed {
 		m.Started, m.Resume = now, &position{}
-		e.status.Tally = Tally{}
+		e.status.SweepTally = pratique.SweepTally{}
 	}
 	m.UnderWay, m.Error = true, ""
 	e.status.State, e.status.Started, e.status.Next, e.status.Error = Sweeping, m.Started, time.Time{}, ""
@@ -61,8 +61,8 @@ func (s *sweep) run(ctx context.Context) error {
 		if s.resumed && s.at.Page != "" && pratique.KindOf(err) == pratique.Invalid {
 			// The URL of the page has expired.
 			s.resumed, *s.at = false, position{}
-			s.reconciler.update(s.e, func(status *Status) {
-				status.Tally = Tally{Requests: status.Requests}
+			s.reconciler.update(s.e, func(status *pratique.Sweep) {
+				status.SweepTally = pratique.SweepTally{Requests: status.Requests}
 			})
 			continue
 		}
@@ -116,7 +116,7 @@ func (s *sweep) list(ctx context.Context) (pratique.TagPage, error) {
 func (s *sweep) page(ctx context.Context, page pratique.TagPage) error {
 	tags := page.Tags
 	if s.at.Last == "" {
-		s.count(func(t *Tally) { t.skip(SkippedInvalid, page.Invalid) })
+		s.count(func(t *pratique.SweepTally) { skip(t, SkippedInvalid, page.Invalid) })
 	} else if i := slices.Index(tags, s.at.Last); i >= 0 {
 		tags = tags[i+1:]
 	}
@@ -157,7 +157,7 @@ func (s *sweep) tag(ctx context.Context, tag string) error {
 	case transient(err) && !concernsAllTags(err) && s.broken < maxBroken && s.registryAnswers(ctx):
 		s.broken++
 		s.unreadable(tag, err)
-		s.reconciler.update(s.e, func(status *Status) { status.Error = "" })
+		s.reconciler.update(s.e, func(status *pratique.Sweep) { status.Error = "" })
 		return nil
 	default:
 		return err
@@ -208,7 +208,7 @@ func (s *sweep) checkTag(ctx context.Context, tag string) error {
 	}
 	if !changed {
 		s.proofs.addImage(ref.Tag, known.Digest)
-		s.count(func(t *Tally) { t.Tags++; t.Unchanged++ })
+		s.count(func(t *pratique.SweepTally) { t.Tags++; t.Unchanged++ })
 		return nil
 	}
 	ref.Digest = digest
@@ -220,8 +220,8 @@ func (s *sweep) checkTag(ctx context.Context, tag string) error {
 	case err != nil:
 		return s.storeFailed("publish push", ref, err)
 	case stored:
-		s.count(func(t *Tally) { t.Tags++; t.News++ })
-		s.reconciler.update(s.e, func(status *Status) { status.AllNews++ })
+		s.count(func(t *pratique.SweepTally) { t.Tags++; t.News++ })
+		s.reconciler.update(s.e, func(status *pratique.Sweep) { status.Totals.News++ })
 	default:
 		s.skip(SkippedOvertaken)
 	}
@@ -239,14 +239,14 @@ func (s *sweep) storeFailed(op string, ref pratique.ImageRef, err error) error {
 	return &storeError{pratique.Errorf(kind, op, "the service's own store failed: %s", kind)}
 }
 
-func (s *sweep) count(change func(t *Tally)) {
-	s.reconciler.update(s.e, func(status *Status) { change(&status.Tally) })
+func (s *sweep) count(change func(t *pratique.SweepTally)) {
+	s.reconciler.update(s.e, func(status *pratique.Sweep) { change(&status.SweepTally) })
 }
 
-func (s *sweep) skip(reason string) { s.count(func(t *Tally) { t.skip(reason, 1) }) }
+func (s *sweep) skip(reason string) { s.count(func(t *pratique.SweepTally) { skip(t, reason, 1) }) }
 
 func (s *sweep) seen() (n int) {
-	s.count(func(t *Tally) { n = t.Tags })
+	s.count(func(t *pratique.SweepTally) { n = t.Tags })
 	return n
 }
 

@@ -189,8 +189,8 @@ func (c *Client) Places(ctx context.Context, of api.Image) (api.ImagePlaces, err
 }
 
 // Reconcile requests sweeps of the repositories, named as registry/path, or of all that are
-// configured if there are none. It returns their state; see [api.Reconciliation].
-func (c *Client) Reconcile(ctx context.Context, repositories []string) ([]api.Reconciliation, error) {
+// configured if there are none. It returns their state; see [pratique.Sweep].
+func (c *Client) Reconcile(ctx context.Context, repositories []string) ([]pratique.Sweep, error) {
 	out, err := c.reconcile(ctx, api.ReconcileRequest{Repositories: repositories})
 	return out.Items, err
 }
@@ -213,7 +213,7 @@ func (c *Client) reconcile(ctx context.Context,
 }
 
 // Reconciliations returns the progress of the sweeps of each configured repository.
-func (c *Client) Reconciliations(ctx context.Context) ([]api.Reconciliation, error) {
+func (c *Client) Reconciliations(ctx context.Context) ([]pratique.Sweep, error) {
 	var out api.ReconciliationList
 	err := c.do(ctx, http.MethodGet, "/api/v1/reconciliations", nil, nil, nil, 0, &out)
 	return out.Items, err

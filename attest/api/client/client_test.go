@@ -314,9 +314,9 @@ func (r *reconciler) Request(repos []pratique.Repository) ([]pratique.Repository
 	return []pratique.Repository{subject.Repository}, nil
 }
 
-func (r *reconciler) Status() []api.Reconciliation {
-	return []api.Reconciliation{{Repository: subject.Repository.String(), State: "waiting",
-		News: len(r.asked)}}
+func (r *reconciler) Status() []pratique.Sweep {
+	return []pratique.Sweep{{Repository: subject.Repository.String(), State: "waiting",
+		SweepTally: pratique.SweepTally{News: len(r.asked)}}}
 }
 
 func TestReconcile(t *testing.T) {

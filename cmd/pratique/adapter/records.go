@@ -12,10 +12,35 @@ import (
 // Deployed finds the images that have been deployed.
 type Deployed struct{ Index *index.Index }
 
-// Deployed implements [deploying.Records].
+// Deployed implements [deploying.Records]. It looks at the repositories of the deployments only,
+// and there at every image: a deployment does not list all that it held.
 func (d Deployed) Deployed(ctx context.Context, visit func(pratique.Record) error) error {
-	q := index.Query{Limit: index.MaxLimit}
-	for {
+	seen := map[pratique.Repository]bool{} // each may be in many targets
+	for q := (index.DeploymentQuery{Limit: index.MaxLimit}); ; {
+		page, err := d.Index.Deployments(q)
+		if err != nil {
+			return err
+		}
+		for _, of := range page.Items {
+			if seen[of.Repository] {
+				continue
+			}
+			seen[of.Repository] = true
+			if err := d.deployedOf(ctx, of.Repository, visit); err != nil {
+				return err
+			}
+		}
+		if page.Next == "" || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		q.Cursor = page.Next
+	}
+}
+
+// deployedOf visits the images of one repository, the newest first.
+func (d Deployed) deployedOf(ctx context.Context, of pratique.Repository,
+	visit func(pratique.Record) error) error {
+	for q := (index.Query{Repository: of, Limit: index.MaxLimit}); ; {
 		page, err := d.Index.List(q)
 		if err != nil {
 			return err

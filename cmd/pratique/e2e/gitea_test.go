@@ -290,7 +290,7 @@ func (l *giteaLine) unheard() {
 }
 
 // sweep asks for a sweep, and waits for its end.
-func (l *giteaLine) sweep(before api.Reconciliation) api.Reconciliation {
+func (l *giteaLine) sweep(before pratique.Sweep) pratique.Sweep {
 	l.t.Helper()
 	if _, err := l.client.Reconcile(l.t.Context(), nil); err != nil {
 		l.t.Fatal(err)

@@ -38,7 +38,7 @@ func (l *line) asleep(d pratique.Digest, reason string) {
 	// The fact comes before the queue has the job back.
 	var jobs api.JobList
 	agree := func() bool {
-		running := slices.ContainsFunc(jobs.Queues, func(q pratique.QueueFigures) bool {
+		running := slices.ContainsFunc(jobs.Queues, func(q pratique.QueueStats) bool {
 			return q.Running != 0 || q.Waiting != q.Total
 		})
 		return len(jobs.Items) == 1 && jobs.Items[0].NextAttempt.Equal(image.NextAttempt) &&

@@ -11,9 +11,15 @@ import (
 // Pair is the key pair that is used where none is configured.
 type Pair struct{ Private, Passphrase, Public []byte }
 
+// PublicFile is the file with the public key of the pair in dir.
+func PublicFile(dir string) string { return prefix(dir) + ".pub" }
+
+// prefix is what the paths of the files in dir begin with.
+func prefix(dir string) string { return filepath.Join(dir, "cosign") }
+
 // Own returns the key pair in dir, made on the first call.
 func Own(dir string) (pair Pair, err error) {
-	prefix := filepath.Join(dir, "cosign")
+	prefix := prefix(dir)
 	if _, err := os.Stat(prefix + ".key"); errors.Is(err, os.ErrNotExist) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return Pair{}, err

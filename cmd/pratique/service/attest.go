@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"time"
 
 	"github.com/pratique-dev/pratique"
@@ -65,7 +64,7 @@ func openAttest(ctx context.Context, s *Shared, conf config.Config, registries *
 		}
 		s.log.LogAttrs(ctx, slog.LevelWarn,
 			"no signing.key is configured: using the pair in the data directory",
-			slog.String("public", filepath.Join(s.path(ownKeys), "cosign.pub")))
+			slog.String("public", keyfile.PublicFile(s.path(ownKeys))))
 	}
 	if a.signer, err = key.Load(private, passphrase); err != nil {
 		return nil, fmt.Errorf("signing: %w", err)

@@ -108,7 +108,7 @@ func (i *Inspect) databaseDirs() []string {
 	return all
 }
 
-func (i *Inspect) databaseFigures(context.Context) (telemetry.Database, error) {
+func (i *Inspect) databaseMetrics(context.Context) (telemetry.Database, error) {
 	g, err := i.Database.Current()
 	if err != nil {
 		return telemetry.Database{}, err

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/verify"
 	"github.com/pratique-dev/pratique/cmd/pratique/adapter"
+	"github.com/pratique-dev/pratique/cmd/pratique/keyfile"
 	"github.com/pratique-dev/pratique/cmd/pratique/settings"
 	"github.com/pratique-dev/pratique/deploy"
 	"github.com/pratique-dev/pratique/deploy/gitrepo"
@@ -48,7 +48,7 @@ func openDeploy(s *Shared, conf config.Config, registries *registry.Client,
 	d := &Deploy{Shared: s, registry: registries, records: records, workers: conf.Workers.Deploy}
 	public := settings.PublicKeys(conf.Signing)
 	if len(public) == 0 {
-		own, err := os.ReadFile(filepath.Join(s.path(ownKeys), "cosign.pub"))
+		own, err := os.ReadFile(keyfile.PublicFile(s.path(ownKeys)))
 		if err != nil {
 			return nil, fmt.Errorf("signing: %w", err)
 		}

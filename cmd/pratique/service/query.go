@@ -39,7 +39,7 @@ type elsewhere struct {
 	digest   func(context.Context, pratique.ImageRef) (pratique.Digest, error)
 	paused   func(pratique.Repository) time.Duration
 	refused  func() ([]outbox.Refused, error)
-	outbox   func() pratique.OutboxFigures
+	outbox   func() pratique.OutboxStats
 	sweeps   *reconcile.Reconciler
 	places   func(context.Context, ...pratique.Repository) ([]pratique.TargetPlaces, error)
 	profiles []pratique.Profile
@@ -74,12 +74,12 @@ func (q *Query) follow(ctx context.Context) error {
 // handler is that of /api/ and of the OpenAPI document.
 func (q *Query) handler(others elsewhere) (http.Handler, error) {
 	intake := q.intake(pratique.RoleQuery)
-	operator := operate.Operator{Broker: q.Broker, Intake: intake, Refused: others.refused,
-		Paused: others.paused}
+	operator := operate.Operator{Broker: q.Broker, Intake: intake,
+		Recorder: q.recorder(pratique.RoleOperate), Refused: others.refused, Paused: others.paused}
 	return api.New(api.Config{
 		Images: q.index, Events: q.index, Documents: q.Documents, Deployments: q.index.Deployments,
 		Report: q.report, Submit: intake.Submit, Digest: others.digest,
-		Reconcile: adapter.Sweeps{Reconciler: others.sweeps}, Auth: q.auth, Now: q.now,
+		Reconcile: others.sweeps, Auth: q.auth, Now: q.now,
 		Operate: operator, Places: others.places, NextAttempt: operator.NextAttempt,
 		NotReady: func(ctx context.Context) string {
 			if not := others.notReady(ctx); not != "" {
@@ -138,8 +138,8 @@ func (q *Query) deployed() deploying.Records { return adapter.Deployed{Index: q.
 // maxDenials bounds what is counted for one scrape.
 const maxDenials = 10_000
 
-// denialFigures are the denials that no registry shows.
-func (q *Query) denialFigures(context.Context) (telemetry.Denials, error) {
+// denialMetrics are the denials that no registry shows.
+func (q *Query) denialMetrics(context.Context) (telemetry.Denials, error) {
 	all, _, err := q.index.Denials(pratique.Subject{}, maxDenials)
 	if err != nil {
 		return telemetry.Denials{}, err

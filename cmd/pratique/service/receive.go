@@ -2,10 +2,8 @@ package service
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -15,7 +13,6 @@ import (
 	"github.com/pratique-dev/pratique/cmd/pratique/settings"
 	"github.com/pratique-dev/pratique/internal/config"
 	"github.com/pratique-dev/pratique/internal/registry"
-	"github.com/pratique-dev/pratique/internal/telemetry"
 	"github.com/pratique-dev/pratique/queue/feed"
 	"github.com/pratique-dev/pratique/queue/outbox"
 	"github.com/pratique-dev/pratique/queue/reconcile"
@@ -31,7 +28,6 @@ type Receive struct {
 	outbox     *outbox.Outbox // which every push goes through
 	webhooks   *webhook.Handler
 	reconciler *reconcile.Reconciler
-	interval   time.Duration // of sweeps
 }
 
 // openReceive opens the outbox, and checks the receivers and what is to be swept. Attested says
@@ -71,7 +67,6 @@ func openReceive(ctx context.Context, s *Shared, conf config.Config, registries 
 	if err != nil {
 		return nil, err
 	}
-	r.interval = sweeping.Interval
 	sweeping.Now, sweeping.OnError = s.now, s.logErrors(ctx, "reconcile")
 	// A lost attestation is work for the line, whatever the outbox knows of the tag.
 	sweeping.Attested, sweeping.Restore = attested, s.intake(pratique.RoleReceive).Submit
@@ -129,26 +124,12 @@ func (r *Receive) count(receiver, outcome string, n int) {
 		slog.String("receiver", receiver), slog.String("outcome", outcome), slog.Int("events", n))
 }
 
-func (r *Receive) sweepFigures(context.Context) ([]telemetry.Repository, error) {
-	var all []telemetry.Repository
-	for _, swept := range r.reconciler.Status() {
-		all = append(all, telemetry.Repository{
-			Name: swept.Repository.String(), LastSuccess: swept.LastSuccess, Interval: r.interval,
-			News: swept.AllNews, Failures: swept.Failures,
-		})
-	}
-	return all, nil
+// sweeps are those that the reconciler has made of each repository.
+func (r *Receive) sweeps(context.Context) ([]pratique.Sweep, error) {
+	return r.reconciler.Status(), nil
 }
 
-// maxDrops bounds the drops of one request that a fact names; maxBody the body that is kept beside
-// it.
-const (
-	maxDrops = 20
-	maxBody  = 256 << 10
-)
-
-// dropped records what a sender was told to forget, in one fact for a request, and keeps its body:
-// somebody may want to see what was sent, or send it again.
+// dropped logs what a sender was told to forget, and records it.
 func (r *Receive) dropped(ctx context.Context, refusal webhook.Refusal) error {
 	var named []string
 	for _, d := range refusal.Drops {
@@ -156,35 +137,11 @@ func (r *Receive) dropped(ctx context.Context, refusal webhook.Refusal) error {
 			slog.String("receiver", refusal.Receiver),
 			slog.String("reason", d.Reason), slog.String("detail", d.Detail),
 			slog.String("id", d.SenderID))
-		if d.Reason == webhook.ReasonRepository {
-			// ordinary on a registry that others use, too; the ledger keeps what may be an attack
-			// or a mistake
-			continue
+		if d.Reason != webhook.ReasonRepository {
+			// The other reason is ordinary on a registry that others use, too. The ledger keeps what
+			// may be an attack or a mistake.
+			named = append(named, d.Reason+": "+d.Detail)
 		}
-		named = append(named, d.Reason+": "+d.Detail)
 	}
-	if len(named) == 0 {
-		return nil
-	}
-	if more := len(named) - maxDrops; more > 0 {
-		named = append(named[:maxDrops], fmt.Sprintf("and %d more", more))
-	}
-	body := "no body"
-	if len(refusal.Body) > 0 && len(refusal.Body) <= maxBody {
-		digest, err := r.Documents.Put(ctx, refusal.Body)
-		if err != nil {
-			return err
-		}
-		body = "body " + digest.String()
-	}
-	named = append(named, body)
-	message := strings.Join(named, "; ")
-	_, err := r.Ledger.For(pratique.RoleReceive).Append(ctx, pratique.Fact{
-		At: r.now().UTC(), By: "receive@" + r.instance,
-		Event: pratique.EventID(refusal.Receiver, pratique.ImageRef{}, message),
-		Body: &pratique.Failed{
-			Stage: "receive", Kind: pratique.Invalid, Message: message, Attempts: 1, Final: true,
-		},
-	})
-	return err
+	return r.intake(pratique.RoleReceive).Drop(ctx, refusal.Receiver, named, refusal.Body)
 }

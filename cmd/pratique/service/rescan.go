@@ -99,7 +99,7 @@ func (i *Inspect) aboutRescan() *api.Rescan {
 	return out
 }
 
-func (i *Inspect) rescanFigures(context.Context) (telemetry.Rescan, error) {
+func (i *Inspect) rescanMetrics(context.Context) (telemetry.Rescan, error) {
 	r, err := i.Inventory.Rescan()
 	if err != nil {
 		return telemetry.Rescan{}, err

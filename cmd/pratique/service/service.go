@@ -200,23 +200,23 @@ func (s *Service) handler() (http.Handler, error) {
 // watch has the metrics read at each scrape.
 func (s *Service) watch() error {
 	return s.metrics.Watch(telemetry.Sources{
-		Outbox: func(context.Context) (pratique.OutboxFigures, error) {
+		Outbox: func(context.Context) (pratique.OutboxStats, error) {
 			return s.receive.outbox.Stats(), nil
 		},
-		Queues: s.Broker.Pending, Now: s.now, Database: s.Inspect.databaseFigures,
-		Reconcile: s.receive.sweepFigures,
+		Queues: s.Broker.Pending, Now: s.now, Database: s.Inspect.databaseMetrics,
+		Reconcile: s.receive.sweeps,
 		Pauses: func(context.Context) (map[string]time.Duration, error) {
 			return s.registry.Pauses(), nil
 		},
-		Rescan: s.Inspect.rescanFigures, Denials: s.query.denialFigures,
+		Rescan: s.Inspect.rescanMetrics, Denials: s.query.denialMetrics,
 		Projections: func(ctx context.Context) (map[string]telemetry.Projection, error) {
-			index, err := projectionFigures(ctx, s.query.indexing)
-			inventory, err2 := projectionFigures(ctx, s.Inspect.remembering)
+			index, err := projectionMetrics(ctx, s.query.indexing)
+			inventory, err2 := projectionMetrics(ctx, s.Inspect.remembering)
 			return map[string]telemetry.Projection{"index": index,
 				"inventory": inventory}, errors.Join(err, err2)
 		},
 		Unread: func(source string, err error) {
-			s.log.LogAttrs(context.Background(), slog.LevelWarn, "figures cannot be read",
+			s.log.LogAttrs(context.Background(), slog.LevelWarn, "metrics cannot be read",
 				slog.String("source", source), slog.String("error", err.Error()))
 		},
 	})

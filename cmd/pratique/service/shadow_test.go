@@ -39,10 +39,10 @@ func TestShadowDiffers(t *testing.T) {
 	}
 	answer := httptest.NewRecorder()
 	s.metrics.Handler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	figures := answer.Body.String()
+	metrics := answer.Body.String()
 	for _, want := range []string{`pratique_sbom_shadow_total{result="equal"} 1`,
 		`pratique_sbom_shadow_total{result="different"} 1`} {
-		if !strings.Contains(figures, want+"\n") {
+		if !strings.Contains(metrics, want+"\n") {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}

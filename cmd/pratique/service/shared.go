@@ -128,7 +128,7 @@ func (s *Shared) base(role pratique.Role) pipeline.Base {
 
 // recorder records the kinds of facts that a role may record.
 func (s *Shared) recorder(role pratique.Role) pipeline.Recorder {
-	return pipeline.Recorder{Process: s.process(), Ledger: s.Ledger.For(role)}
+	return pipeline.Recorder{Process: s.process(), Role: role, Ledger: s.Ledger.For(role)}
 }
 
 func (s *Shared) process() pipeline.Process {
@@ -137,7 +137,7 @@ func (s *Shared) process() pipeline.Process {
 
 // intake puts events into the line.
 func (s *Shared) intake(role pratique.Role) *pipeline.Intake {
-	return &pipeline.Intake{Recorder: s.recorder(role), Batches: s.Broker}
+	return &pipeline.Intake{Recorder: s.recorder(role), Batches: s.Broker, Dropped: s.Documents}
 }
 
 // logErrors logs what is tried again by itself.
@@ -232,8 +232,8 @@ func projected(ctx context.Context, name string, p *projection.Projection) strin
 	return ""
 }
 
-// projectionFigures are those of one.
-func projectionFigures(ctx context.Context, p *projection.Projection) (telemetry.Projection, error) {
+// projectionMetrics are those of one.
+func projectionMetrics(ctx context.Context, p *projection.Projection) (telemetry.Projection, error) {
 	behind, err := p.Behind(ctx)
 	return telemetry.Projection{Behind: behind, Rebuilds: p.Rebuilds()}, err
 }

@@ -73,7 +73,7 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.CheckCanceled(ctx, pratique.StageAttest, w); err != nil {
+	if err := s.CheckCanceled(ctx, w); err != nil {
 		return err
 	}
 	if _, over, err := s.Facts.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
@@ -110,10 +110,10 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 	}
 	w.Verdict = evaluated.Digest
 	if evaluated.Verdict.Outcome != pratique.Allow {
-		return s.Complete(ctx, pratique.StageAttest, w, pratique.StateDenied,
+		return s.Complete(ctx, w, pratique.StateDenied,
 			pipeline.FirstReason(evaluated.Verdict))
 	}
-	if err := s.CheckCanceled(ctx, pratique.StageAttest, w); err != nil {
+	if err := s.CheckCanceled(ctx, w); err != nil {
 		return err
 	}
 	return s.Enqueue(ctx, pratique.StageDeploy, w)
@@ -216,7 +216,7 @@ func (s *Stage) attest(ctx context.Context, w pipeline.Work, e evaluation) error
 			return err
 		}
 	}
-	if err := s.CheckCanceled(ctx, pratique.StageAttest, w); err != nil {
+	if err := s.CheckCanceled(ctx, w); err != nil {
 		return err
 	}
 	s.AtEdge(pratique.StageAttest + ":before-attach")
@@ -234,7 +234,7 @@ func (s *Stage) attest(ctx context.Context, w pipeline.Work, e evaluation) error
 			fact.VSA = a.Digest
 		}
 	}
-	return s.Record(ctx, pratique.StageAttest, w, e.subject, &fact)
+	return s.Record(ctx, w, e.subject, &fact)
 }
 
 // checkReports returns an error unless the evaluation rests on the newest reports. Nothing is
@@ -268,12 +268,12 @@ func (s *Stage) RecordFailure(ctx context.Context, f pipeline.Failure) error {
 			return err
 		}
 		if last == nil || last.Verdict.Outcome == pratique.Allow {
-			return s.Complete(ctx, f.Stage, w, pratique.StateFailed, detail)
+			return s.Complete(ctx, w, pratique.StateFailed, detail)
 		}
 		w.Verdict = last.Digest
 		detail = pipeline.FirstReason(last.Verdict) +
 			"; the registry does not show the denial yet: " + detail
-		return s.Complete(ctx, f.Stage, w, pratique.StateDenied, detail)
+		return s.Complete(ctx, w, pratique.StateDenied, detail)
 	})
 }
 

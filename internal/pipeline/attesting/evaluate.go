@@ -171,7 +171,7 @@ func (s *Stage) recordVerdict(ctx context.Context, w pipeline.Work, e *evaluatio
 		return err
 	}
 	e.Evaluated = pratique.Evaluated{Verdict: v, Digest: digest}
-	return s.Record(ctx, pratique.StageAttest, w, v.Subject, &e.Evaluated)
+	return s.Record(ctx, w, v.Subject, &e.Evaluated)
 }
 
 // withdraw withdraws the signature of a denied image.

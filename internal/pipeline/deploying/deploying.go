@@ -48,7 +48,7 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.CheckCanceled(ctx, pratique.StageDeploy, w); err != nil {
+	if err := s.CheckCanceled(ctx, w); err != nil {
 		return err
 	}
 	if _, over, err := s.Facts.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
@@ -60,7 +60,7 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 		return err
 	} else if last != nil && last.Verdict.Outcome != pratique.Allow {
 		w.Verdict = last.Digest
-		return s.Complete(ctx, pratique.StageDeploy, w, pratique.StateDenied,
+		return s.Complete(ctx, w, pratique.StateDenied,
 			pipeline.FirstReason(last.Verdict))
 	}
 	if err := s.checkChildren(ctx, w.Subject); pratique.KindOf(err) == pratique.Stale {
@@ -69,7 +69,7 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 		return err
 	}
 	if w.Unconfirmed != "" {
-		return s.Complete(ctx, pratique.StageDeploy, w, pratique.StateSuperseded, "")
+		return s.Complete(ctx, w, pratique.StateSuperseded, "")
 	}
 	if w.Target == "" {
 		return s.fanOut(ctx, w)
@@ -88,7 +88,7 @@ func (s *Stage) fanOut(ctx context.Context, w pipeline.Work) error {
 		} else if err != nil {
 			return err
 		}
-		return s.Complete(ctx, pratique.StageDeploy, w, pratique.StateAllowed, why)
+		return s.Complete(ctx, w, pratique.StateAllowed, why)
 	case 1:
 		w.Target = names[0]
 		return s.write(ctx, w)
@@ -122,12 +122,12 @@ func (s *Stage) write(ctx context.Context, w pipeline.Work) error {
 	// case. If that fails, its error comes first, so that the job is retried.
 	if out.Commit != nil {
 		c := excerptOfCommit(*out.Commit)
-		if recordErr := s.Record(ctx, pratique.StageDeploy, w, w.Subject, &c); recordErr != nil {
+		if recordErr := s.Record(ctx, w, w.Subject, &c); recordErr != nil {
 			return errors.Join(recordErr, err)
 		}
 	}
 	if out.Drifted != nil {
-		if recordErr := s.Record(ctx, pratique.StageDeploy, w, w.Subject, out.Drifted); recordErr != nil {
+		if recordErr := s.Record(ctx, w, w.Subject, out.Drifted); recordErr != nil {
 			return errors.Join(recordErr, err)
 		}
 	}
@@ -161,7 +161,7 @@ func (s *Stage) attestAgain(ctx context.Context, w pipeline.Work, cause error) e
 // recordAnswer records how the work ended in one target. The last answer ends the event.
 func (s *Stage) recordAnswer(ctx context.Context, w pipeline.Work, a pratique.Answered) error {
 	a.Target, a.Detail = w.Target, pipeline.Excerpt(a.Detail)
-	if err := s.Record(ctx, pratique.StageDeploy, w, w.Subject, &a); err != nil {
+	if err := s.Record(ctx, w, w.Subject, &a); err != nil {
 		return err
 	}
 	return s.completeIfAnswered(ctx, w)
@@ -178,7 +178,7 @@ func (s *Stage) completeIfAnswered(ctx context.Context, w pipeline.Work) error {
 		}
 		answers[i] = *pratique.As[pratique.Answered](f)
 	}
-	return s.CompleteAs(ctx, pratique.StageDeploy, w, pratique.EndOf(answers))
+	return s.CompleteAs(ctx, w, pratique.EndOf(answers))
 }
 
 // RecordFailure is [pipeline.Base.RecordFailure]. A target that could not be written is an answer,
@@ -186,7 +186,7 @@ func (s *Stage) completeIfAnswered(ctx context.Context, w pipeline.Work) error {
 func (s *Stage) RecordFailure(ctx context.Context, f pipeline.Failure) error {
 	return s.RecordFailureAs(ctx, f, func(w pipeline.Work, detail string) error {
 		if w.Target == "" {
-			return s.Complete(ctx, f.Stage, w, pratique.StateFailed, detail)
+			return s.Complete(ctx, w, pratique.StateFailed, detail)
 		}
 		return s.recordAnswer(ctx, w, pratique.Answered{State: pratique.StateFailed, Detail: detail})
 	})

@@ -29,9 +29,6 @@ type Places interface {
 	Places(ctx context.Context, of ...pratique.Repository) ([]pratique.TargetPlaces, error)
 }
 
-// roleDeploy is the author of facts about what Git holds.
-const roleDeploy = "deploy"
-
 // repositoriesPerWalk is how many image repositories are looked for in one walk through a config
 // repository.
 const repositoriesPerWalk = 50
@@ -81,7 +78,7 @@ func (d *Drift) compare(ctx context.Context, t pratique.TargetPlaces,
 		if body == nil {
 			continue
 		}
-		if err := d.Record(ctx, roleDeploy, pipeline.Work{}, i.Subject, body); err != nil {
+		if err := d.Record(ctx, pipeline.Work{}, i.Subject, body); err != nil {
 			return recorded, err
 		}
 		recorded++

@@ -60,7 +60,7 @@ type Images interface {
 // Parser reads hostile images, in processes of its own.
 type Parser interface {
 	Inspect(ctx context.Context, img layers.Image) (pratique.Inspection, error)
-	Matcher
+	pipeline.Matcher
 }
 
 // Handle processes one message.
@@ -73,7 +73,7 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := s.CheckCanceled(ctx, pratique.StageInspect, w); err != nil {
+	if err := s.CheckCanceled(ctx, w); err != nil {
 		return err
 	}
 	if w.Event.TagUnknown {
@@ -95,14 +95,14 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 		}
 	}
 	resolved := pratique.Resolved{Event: w.Event, Manifest: m}
-	if err := s.Record(ctx, pratique.StageInspect, w, w.Subject, &resolved); err != nil {
+	if err := s.Record(ctx, w, w.Subject, &resolved); err != nil {
 		return err
 	}
 	if m.NotImage != "" {
-		return s.Complete(ctx, pratique.StageInspect, w, pratique.StateIgnored, m.NotImage)
+		return s.Complete(ctx, w, pratique.StateIgnored, m.NotImage)
 	}
 	for _, child := range m.Images() {
-		if err := s.CheckCanceled(ctx, pratique.StageInspect, w); err != nil {
+		if err := s.CheckCanceled(ctx, w); err != nil {
 			return err
 		}
 		if err := s.ensureScanned(ctx, w, w.Subject.Sibling(child.Digest)); err != nil {
@@ -111,11 +111,11 @@ func (s *Stage) handle(ctx context.Context, body []byte) error {
 	}
 	if m.IsIndex() {
 		inspected := pratique.Inspected{Children: m.Children}
-		if err := s.Record(ctx, pratique.StageInspect, w, w.Subject, &inspected); err != nil {
+		if err := s.Record(ctx, w, w.Subject, &inspected); err != nil {
 			return err
 		}
 	}
-	if err := s.CheckCanceled(ctx, pratique.StageInspect, w); err != nil {
+	if err := s.CheckCanceled(ctx, w); err != nil {
 		return err
 	}
 	return s.Enqueue(ctx, pratique.StageAttest, w)
@@ -173,7 +173,7 @@ func (s *Stage) inspectAndScan(ctx context.Context, w pipeline.Work, image prati
 		return err
 	}
 	// The inspection is recorded even if the image cannot be scanned now.
-	if err := s.Record(ctx, pratique.StageInspect, w, image, inspected); err != nil {
+	if err := s.Record(ctx, w, image, inspected); err != nil {
 		return err
 	}
 	if scanErr != nil {

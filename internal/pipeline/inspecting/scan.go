@@ -9,13 +9,6 @@ import (
 	"github.com/pratique-dev/pratique/scanner"
 )
 
-// Matcher matches package lists against a database, in processes of its own. It returns a report
-// for each list, in their order.
-type Matcher interface {
-	Match(ctx context.Context, lists []pratique.Inventory,
-		db scanner.DatabaseDir) ([]pratique.Report, error)
-}
-
 // Memo remembers the findings of a package list and a database, all by their digests.
 type Memo interface {
 	Findings(list, database pratique.Digest) (findings pratique.Digest, known bool, err error)
@@ -56,7 +49,7 @@ func (s *Stage) recordScanned(ctx context.Context, w pipeline.Work, image pratiq
 			return err
 		}
 		if db.Digest == scanned.Database.Digest {
-			return s.Record(ctx, pratique.StageInspect, w, image, scanned)
+			return s.Record(ctx, w, image, scanned)
 		}
 		if scanned, err = s.scan(ctx, w, image, scanned.Inventory, s.recorded()); err != nil {
 			return err
@@ -161,8 +154,8 @@ func (s *Stage) findings(ctx context.Context, w pipeline.Work, from scanner.Docu
 }
 
 // matchLists matches lists in one request.
-func matchLists(ctx context.Context, from scanner.Documents, m Matcher, lists []pratique.Digest,
-	db scanner.DatabaseDir) ([]listResult, error) {
+func matchLists(ctx context.Context, from scanner.Documents, m pipeline.Matcher,
+	lists []pratique.Digest, db scanner.DatabaseDir) ([]listResult, error) {
 	all := make([]pratique.Inventory, len(lists))
 	for i, d := range lists {
 		list, err := scanner.LoadList(ctx, from, d)

@@ -35,7 +35,7 @@ func (s *Stage) publishTags(ctx context.Context, w pipeline.Work) error {
 		return err
 	}
 	if len(tags) == 0 {
-		return s.Complete(ctx, pratique.StageInspect, w, pratique.StateIgnored,
+		return s.Complete(ctx, w, pratique.StateIgnored,
 			"the sender named no tag, and no tag names this digest")
 	}
 	events := make([]pratique.Event, len(tags))
@@ -47,7 +47,7 @@ func (s *Stage) publishTags(ctx context.Context, w pipeline.Work) error {
 	if err := s.Publish(ctx, events); err != nil {
 		return err
 	}
-	return s.Complete(ctx, pratique.StageInspect, w, pratique.StateIgnored,
+	return s.Complete(ctx, w, pratique.StateIgnored,
 		"the sender named no tag; accepted as a push of "+firstTags(tags))
 }
 

@@ -23,7 +23,7 @@ type Rescan struct {
 	Documents pipeline.Documents
 	Lists     Lists
 	Images    StaleImages
-	Matcher   Matcher
+	Matcher   pipeline.Matcher
 	Facts     FactWriter
 	Batches   pipeline.Batches
 	// Database is the one in use. Diff compares the database of a digest with it.
@@ -47,13 +47,6 @@ type Rescan struct {
 	// with whole lists.
 	change      *rescan.Change
 	comparisons rescan.Comparisons
-}
-
-// Matcher matches package lists against a database, in processes of its own. It returns a report
-// for each list, in their order.
-type Matcher interface {
-	Match(ctx context.Context, lists []pratique.Inventory,
-		db scanner.DatabaseDir) ([]pratique.Report, error)
 }
 
 // Lists are the package lists that the inventory projection knows, and those to be matched again.

@@ -100,7 +100,7 @@ func (s *Rescan) publish(ctx context.Context, outcomes ...rescan.Outcome) error 
 	var jobs []pratique.Message
 	for _, o := range outcomes {
 		for _, f := range o.Facts {
-			f.At, f.By = s.Now().UTC(), s.By(pratique.StageInspect)
+			f.At, f.By = s.Now().UTC(), s.By(pratique.RoleInspect)
 			facts = append(facts, f)
 		}
 		for _, e := range o.Evaluate {

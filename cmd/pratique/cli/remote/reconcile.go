@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/pratique-dev/pratique/attest/api"
+	"github.com/pratique-dev/pratique"
 	"github.com/pratique-dev/pratique/attest/api/client"
 	"github.com/pratique-dev/pratique/cmd/pratique/cli/describe"
 	"github.com/pratique-dev/pratique/cmd/pratique/cli/verb"
@@ -145,7 +145,7 @@ type watch struct {
 }
 
 // show prints what is new, and takes out what is done: idle or failed, and ended later than before.
-func (w *watch) show(all []api.Reconciliation) {
+func (w *watch) show(all []pratique.Sweep) {
 	for _, r := range all {
 		before, open := w.open[r.Repository]
 		if !open {
@@ -175,7 +175,7 @@ func (w *watch) end() error {
 }
 
 // describeSweep is one line about a sweep.
-func describeSweep(r api.Reconciliation) string {
+func describeSweep(r pratique.Sweep) string {
 	line := fmt.Sprintf("%-8s  %d tags: %d new, %d unchanged", r.State, r.Tags, r.News, r.Unchanged)
 	reasons := make([]string, 0, len(r.Skipped))
 	for why, n := range r.Skipped {

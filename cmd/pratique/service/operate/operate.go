@@ -12,13 +12,14 @@ import (
 	"github.com/pratique-dev/pratique/queue/outbox"
 )
 
-// Operator fits the queues and the intake to the API. Refused are the events that the queue will
-// never take, Paused says how long a registry is paused.
+// Operator fits the queues and the intake to the API. Recorder records cancellations, Refused are
+// the events that the queue will never take, Paused says how long a registry is paused.
 type Operator struct {
-	Broker  *queue.Broker
-	Intake  *pipeline.Intake
-	Refused func() ([]outbox.Refused, error)
-	Paused  func(pratique.Repository) time.Duration
+	Broker   *queue.Broker
+	Intake   *pipeline.Intake
+	Recorder pipeline.Recorder
+	Refused  func() ([]outbox.Refused, error)
+	Paused   func(pratique.Repository) time.Duration
 }
 
 // maxLooked bounds the jobs that are looked at for one answer: each costs a request to NATS, and
@@ -123,7 +124,7 @@ func (o Operator) Find(ctx context.Context, id string) (pratique.Event, error) {
 // Cancel implements [api.Operator].
 func (o Operator) Cancel(ctx context.Context, e pratique.Event, s pratique.Subject, by,
 	reason string) error {
-	if err := o.Intake.Cancel(ctx, e, s, by, reason); err != nil {
+	if err := o.Recorder.Cancel(ctx, e, s, by, reason); err != nil {
 		return err
 	}
 	// An inspection takes long and leaves nothing half done. The later stages stop by themselves.

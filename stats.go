@@ -2,9 +2,9 @@ package pratique
 
 import "time"
 
-// OutboxFigures are the backlog and the counters of the outbox, for the metrics, the API and the
+// OutboxStats are the backlog and the counters of the outbox, for the metrics, the API and the
 // command line.
-type OutboxFigures struct {
+type OutboxStats struct {
 	Waiting    int   `json:"waiting" doc:"Events on their way into the queue"`
 	Unresolved int   `json:"unresolved" doc:"Tags that were pushed by a sender that does not tell the digest; the registry is being asked"`
 	Refused    int   `json:"refused" doc:"Events set aside because the queue will never take them"`
@@ -23,8 +23,8 @@ type OutboxFigures struct {
 	FailedCommits uint64 `json:"failedCommits" doc:"Writes that failed and did no harm, since the service was started"`
 }
 
-// QueueFigures are the backlog of one priority of one stage.
-type QueueFigures struct {
+// QueueStats are the backlog of one priority of one stage.
+type QueueStats struct {
 	Stage    Stage    `json:"stage" doc:"inspect, attest or deploy"`
 	Priority Priority `json:"priority" doc:"push, manual or rescan"`
 	Total    uint64   `json:"total" doc:"Running and waiting together"`
@@ -54,6 +54,43 @@ type Rescan struct {
 	Changed         int    `json:"changed" doc:"Images whose findings differ; they are evaluated again"`
 	NewlyAffected   int    `json:"newlyAffected" doc:"Images with new findings"`
 	SetAside        int    `json:"setAside" doc:"Images that could not be looked at: they keep their reports until the next database, or a push"`
+}
+
+// Sweep is the progress of the sweeps of a repository. Its numbers are those of the sweep in
+// progress, otherwise of the last one. A zero time means never, or not now.
+type Sweep struct {
+	Repository string    `json:"repository" doc:"registry/path"`
+	State      string    `json:"state" enum:"idle,waiting,sweeping,failed" doc:"idle or failed after the last sweep; waiting to start, or, with retryAt, for the registry"`
+	Started    time.Time `json:"started,omitzero"`
+	Finished   time.Time `json:"finished,omitzero" doc:"When the last sweep ended"`
+	Next       time.Time `json:"next,omitzero" doc:"When the next one begins; absent while one is in progress"`
+	SweepTally
+	Error   string    `json:"error,omitempty" doc:"Why the last sweep failed, or why the one in progress waits"`
+	RetryAt time.Time `json:"retryAt,omitzero" doc:"When the sweep in progress continues"`
+	// Totals are for the metrics.
+	Totals SweepTotals `json:"-"`
+}
+
+// SweepTally counts what a sweep found. Tags is the sum of Unchanged, News and Skipped.
+type SweepTally struct {
+	Tags      int            `json:"tags" doc:"Tags that were checked: unchanged, news and skipped"`
+	Unchanged int            `json:"unchanged"`
+	News      int            `json:"news" doc:"Tags with a push that no webhook reported; they are evaluated"`
+	Skipped   map[string]int `json:"skipped,omitempty" doc:"Tags that were skipped, by reason: signature-tag, filter, waiting, overtaken, vanished, not-a-tag, unreadable"`
+	Requests  int            `json:"requests" doc:"Requests to the registry"`
+	Restored  int            `json:"restored,omitempty" doc:"Images that are attested again because the registry lost their attestations"`
+}
+
+// SweepTotals are about all sweeps of a repository.
+type SweepTotals struct {
+	// Interval is the time between two sweeps.
+	Interval time.Duration
+	// LastSuccess is when a sweep last succeeded, perhaps before the process began; zero if none
+	// did.
+	LastSuccess time.Time
+	// News counts the pushes that no webhook reported, Failures the failed sweeps. Both only grow
+	// while the process runs.
+	News, Failures uint64
 }
 
 // Aside is an image that could not be scanned with the database in use.
