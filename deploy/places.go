@@ -60,8 +60,8 @@ func (g *Gate) Places(ctx context.Context, of ...pratique.Repository) ([]pratiqu
 	return all, nil
 }
 
-// eachFile returns a visitor that reads the files in which places may stand. A file that is too large
-// to be edited is for the second function; nil leaves it out.
+// eachFile returns a visitor that reads the files in which places may stand. A file that is too
+// large to be edited is for the second function; nil leaves it out.
 func eachFile(read func(f File, content []byte) error,
 	tooLarge func(f File, cause error) error) func(File) error {
 	return func(f File) error {

@@ -136,7 +136,8 @@ func fractions(file string, node *yaml.Node, t reflect.Type, path string) (probl
 		}
 	case t.Kind() == reflect.Slice && node.Kind == yaml.SequenceNode:
 		for i, element := range node.Content {
-			problems = append(problems, fractions(file, element, t.Elem(), fmt.Sprintf("%s[%d]", path, i))...)
+			problems = append(problems, fractions(file, element, t.Elem(),
+				fmt.Sprintf("%s[%d]", path, i))...)
 		}
 	case t.Kind() == reflect.Map && node.Kind == yaml.MappingNode:
 		for i := 0; i+1 < len(node.Content); i += 2 {

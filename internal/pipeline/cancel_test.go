@@ -37,7 +37,8 @@ func TestCancelBeforeAStage(t *testing.T) {
 		}
 		recorded := len(w.facts)
 		operator := w.recorder(pratique.RoleOperate)
-		if err := operator.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice", "wrong tag"); err != nil {
+		if err := operator.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice",
+			"wrong tag"); err != nil {
 			t.Fatal(err)
 		}
 		same(t, stage, want, w.recorded()[recorded:])
@@ -83,7 +84,8 @@ func TestCancelAtEveryEdge(t *testing.T) {
 					if known {
 						s = w.subject("app")
 					}
-					if err := operator.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice", ""); err != nil {
+					if err := operator.Cancel(t.Context(), w.event("e1", "1.0"), s, "alice",
+						""); err != nil {
 						t.Fatal(err)
 					}
 					canceled = len(w.facts)

@@ -175,8 +175,9 @@ func TestNothingFreezesDeployed(t *testing.T) {
 				Places: test.places, Count: max(test.count, len(test.places)), Problems: test.problems}
 			check := func(want int) {
 				t.Helper()
-				if added, err := (&deploying.Drift{Recorder: w.recorder(pratique.RoleDeploy), Records: folded{w},
-					Places: holdsNow{held}}).Check(t.Context()); added != want || err != nil {
+				if added, err := (&deploying.Drift{Recorder: w.recorder(pratique.RoleDeploy),
+					Records: folded{w},
+					Places:  holdsNow{held}}).Check(t.Context()); added != want || err != nil {
 					t.Fatalf("%d facts, %v, want %d", added, err, want)
 				}
 			}

@@ -46,8 +46,8 @@ func (i *Intake) Publish(ctx context.Context, events []pratique.Event) error {
 
 // Submit is [Intake.Publish] for an event that somebody waits for: it also records the event as
 // received, so that its id is known from the start: in the name of the role that receives, whoever
-// asks, because the same fact by the same author is one. If recording fails the event is accepted all
-// the same, and its next fact makes the id known.
+// asks, because the same fact by the same author is one. If recording fails the event is accepted
+// all the same, and its next fact makes the id known.
 func (i *Intake) Submit(ctx context.Context, e pratique.Event) error {
 	if err := i.Publish(ctx, []pratique.Event{e}); err != nil {
 		return err

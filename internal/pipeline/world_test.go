@@ -162,7 +162,8 @@ func (w *world) inspect() *inspecting.Stage {
 
 func (w *world) attest() *attesting.Stage {
 	return &attesting.Stage{
-		Base: w.base(pratique.RoleAttest), Documents: documents{w}, Policy: policy{w}, Signer: w.registry.key,
+		Base: w.base(pratique.RoleAttest), Documents: documents{w}, Policy: policy{w},
+		Signer:   w.registry.key,
 		Verifier: w.registry.key, Store: w.registry,
 		Attestations: w.registry, VerifierID: w.verifier, Version: "1", Refresh: w.refresh,
 	}
