@@ -71,7 +71,7 @@ test-runtimes: $(RUNTIMES) ## what containers/image and containerd choose from r
 	PRATIQUE_RUNTIMES=$(CURDIR)/$(RUNTIMES) $(GO) test -count=1 -v -run '^TestAgainstRuntimes$$' ./internal/registry
 
 test-race: $(COSIGN) ## all tests under the race detector
-	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -race -timeout 30m ./...
+	PRATIQUE_COSIGN=$(CURDIR)/$(COSIGN) $(GO) test -race -timeout 40m ./...
 
 fuzz: ## each fuzz target for FUZZTIME
 	@set -e; $(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}} {{end}}' ./... \

@@ -289,8 +289,6 @@ func (l *line) build(spec images.Spec) v1.Image {
 	return image
 }
 
-const patience = 60 * time.Second
-
 // await polls the API until the image is as wanted.
 func (l *line) await(d pratique.Digest, what string, done func(api.Image) bool) api.Image {
 	l.t.Helper()
