@@ -47,9 +47,9 @@ func (b *Base) RecordFailureAs(ctx context.Context, f Failure,
 	if err := b.CheckCanceled(ctx, w); err != nil {
 		return IgnoreCanceled(err)
 	}
-	if f.Final && unresolved {
+	if f.Final && unresolved && b.Role == pratique.RoleInspect {
 		// Without this fact the ledger might not say what the event was about, and it could not be
-		// requeued.
+		// requeued. The roles behind it get no such work, and may not record it.
 		if err := b.as(pratique.RoleReceive).Record(ctx, w, pratique.Subject{}, &w.Event); err != nil {
 			return err
 		}

@@ -101,6 +101,23 @@ type Base struct {
 	Unreadable DocumentWriter
 }
 
+// Begin decodes the message of a stage behind the resolution of its subject. Ended says that the
+// event has ended, and the message was redelivered.
+func (b *Base) Begin(ctx context.Context, body []byte) (w Work, ended bool, err error) {
+	if w, err = DecodeWork(body); err != nil {
+		return w, false, err
+	}
+	if w.Subject.IsZero() {
+		return w, false, pratique.Errorf(pratique.Invalid, string(b.Role)+" "+w.Event.Ref.String(),
+			"the message has no subject")
+	}
+	if err := b.CheckCanceled(ctx, w); err != nil {
+		return w, false, err
+	}
+	_, ended, err = b.Facts.Completed(ctx, w.Subject, w.Event.ID)
+	return w, ended, err
+}
+
 // Complete records the end of the work for an event. If the event was canceled it records nothing
 // and returns an error, unless the state is deployed: what is in Git is deployed all the same.
 func (b *Base) Complete(ctx context.Context, w Work, state pratique.State, detail string) error {

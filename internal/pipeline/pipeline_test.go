@@ -373,6 +373,30 @@ func TestFailedThatFails(t *testing.T) {
 	}
 }
 
+// TestMessageWithoutSubject: a stage behind the resolution does nothing with it. The event ends as
+// failed, by facts that the role of the stage may record.
+func TestMessageWithoutSubject(t *testing.T) {
+	for role, stage := range map[pratique.Role]pratique.Stage{
+		pratique.RoleAttest: pratique.StageAttest, pratique.RoleDeploy: pratique.StageDeploy,
+	} {
+		w := newWorld(t)
+		body := w.encode(pipeline.Work{Event: w.event("e1", "1.0")})
+		base := w.base(role)
+		_, _, err := base.Begin(t.Context(), body)
+		isKind(t, err, pratique.Invalid, nil)
+		if err := base.RecordFailure(t.Context(), pipeline.Failure{Stage: string(stage), Body: body,
+			Attempt: 1, Cause: err, Final: true}); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range w.facts {
+			if !f.Kind().WrittenBy(role) {
+				t.Errorf("%s recorded %s", role, f.Kind())
+			}
+		}
+		same(t, "facts", []string{"failed ", "completed "}, w.recorded())
+	}
+}
+
 func TestIntake(t *testing.T) {
 	w := newWorld(t)
 	intake := &pipeline.Intake{Recorder: w.recorder(pratique.RoleQuery), Batches: queue{w}}

@@ -44,15 +44,9 @@ func (s *Stage) Handle(ctx context.Context, body []byte) error {
 }
 
 func (s *Stage) handle(ctx context.Context, body []byte) error {
-	w, err := pipeline.DecodeWork(body)
-	if err != nil {
+	w, ended, err := s.Begin(ctx, body)
+	if err != nil || ended {
 		return err
-	}
-	if err := s.CheckCanceled(ctx, w); err != nil {
-		return err
-	}
-	if _, over, err := s.Facts.Completed(ctx, w.Subject, w.Event.ID); err != nil || over {
-		return err // the message was redelivered
 	}
 	// The registry may not show the newest denial yet. Its passing summary would be accepted for a
 	// while.
