@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"sort"
 	"strconv"
 
@@ -87,8 +89,12 @@ func decode(file string, content []byte) (Config, map[string]int, []Problem) {
 	if errors.Is(err, io.EOF) { // an empty file is an empty configuration
 		return c, nil, nil
 	}
+	keys := keysOf(content)
+	if err == nil && len(keys) > 0 {
+		err = &yaml.TypeError{Errors: slices.Sorted(maps.Keys(keys))}
+	}
 	if err != nil {
-		return c, nil, yamlProblems(file, err, keysOf(content))
+		return c, nil, yamlProblems(file, err, keys)
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); !errors.Is(err, io.EOF) {
@@ -97,9 +103,6 @@ func decode(file string, content []byte) (Config, map[string]int, []Problem) {
 	var root yaml.Node
 	if err := yaml.Unmarshal(content, &root); err != nil {
 		return c, nil, yamlProblems(file, err, nil)
-	}
-	if problems := fractions(file, root.Content[0], reflect.TypeFor[Config](), ""); len(problems) > 0 {
-		return c, nil, problems
 	}
 	lines := map[string]int{}
 	keyLines(&root, "", lines)

@@ -109,6 +109,11 @@ func locate(node *yaml.Node, t reflect.Type, path string, keys map[string]string
 			locate(element, t.Elem(), fmt.Sprintf("%s[%d]", path, i), keys)
 		}
 	default:
+		if whole := strings.TrimPrefix(t.String(), "*"); !own && strings.HasPrefix(whole, "int") &&
+			node.Tag == "!!float" { // the decoder cuts the fraction off, and says nothing
+			add(fmt.Sprintf("line %d: cannot unmarshal !!float `%s` into %s", node.Line, node.Value,
+				whole), path)
+		}
 		var typed *yaml.TypeError
 		if errors.As(node.Decode(reflect.New(t).Interface()), &typed) {
 			for _, message := range typed.Errors {
@@ -116,39 +121,6 @@ func locate(node *yaml.Node, t reflect.Type, path string, keys map[string]string
 			}
 		}
 	}
-}
-
-// fractions are the numbers with a fraction where a whole one is wanted; the decoder cuts it off.
-func fractions(file string, node *yaml.Node, t reflect.Type, path string) (problems []Problem) {
-	if t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
-	switch {
-	case reflect.PointerTo(t).Implements(reflect.TypeFor[yaml.Unmarshaler]()):
-	case t.Kind() == reflect.Struct && node.Kind == yaml.MappingNode:
-		for i := 0; i+1 < len(node.Content); i += 2 {
-			for f := range t.Fields() {
-				if yamlName(f) == node.Content[i].Value && f.IsExported() {
-					problems = append(problems, fractions(file, node.Content[i+1], f.Type,
-						join(path, yamlName(f)))...)
-				}
-			}
-		}
-	case t.Kind() == reflect.Slice && node.Kind == yaml.SequenceNode:
-		for i, element := range node.Content {
-			problems = append(problems, fractions(file, element, t.Elem(),
-				fmt.Sprintf("%s[%d]", path, i))...)
-		}
-	case t.Kind() == reflect.Map && node.Kind == yaml.MappingNode:
-		for i := 0; i+1 < len(node.Content); i += 2 {
-			problems = append(problems, fractions(file, node.Content[i+1], t.Elem(),
-				join(path, node.Content[i].Value))...)
-		}
-	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Uint64 && node.Tag == "!!float":
-		problems = append(problems, Problem{File: file, Line: node.Line, Key: path,
-			Message: fmt.Sprintf("want a whole number, not %q", node.Value)})
-	}
-	return problems
 }
 
 // movedTo says where a key is now that has another place than before; empty for all others.
